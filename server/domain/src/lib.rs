@@ -1,0 +1,23 @@
+//! The nouns of Coretex: jobs, leases, topics, sessions, decisions, and the laws they keep.
+//!
+//! Nothing here does I/O, reads a clock or rolls dice: time and chance are arguments.
+//! The state machine of a job is one value, [`job::machine::TABLE`]; documents and checks are made from it.
+
+pub mod dead_letter;
+pub mod filter;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod names;
+pub mod payload;
+pub mod policy;
+pub mod refusal;
+pub mod session;
+pub mod time;
+pub mod topic;
+
+pub use id::{JobId, JobKey, Namespace, SessionId, ShardId};
+pub use job::Job;
+pub use payload::Payload;
+pub use refusal::{Reason, Refusal, Violation};
+pub use time::{Span, Time};

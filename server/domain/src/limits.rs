@@ -1,0 +1,88 @@
+//! Every bound of the product in one place. Changing one is a change of the contract.
+
+use crate::time::Span;
+
+/// Number of virtual shards, the same in every store for ever.
+pub const SHARDS: usize = 256;
+
+/// Largest payload, result or checkpoint of a job, bytes.
+pub const PAYLOAD_MAX: usize = 1 << 20;
+/// Largest gRPC message accepted, bytes.
+pub const MESSAGE_MAX: usize = 4 << 20;
+/// Aim for the size of one batch frame, bytes.
+pub const BATCH_BYTES_AIM: usize = 1 << 20;
+/// Most specs in one submit request.
+pub const SUBMIT_BATCH_MAX: usize = 10_000;
+/// Most assignments in one `Assign` frame.
+pub const ASSIGN_BATCH_MAX: usize = 256;
+/// Most updates in one `Report` frame.
+pub const REPORT_BATCH_MAX: usize = 512;
+
+pub const TOPIC_LEN_MAX: usize = 128;
+pub const JOB_ID_LEN_MAX: usize = 128;
+pub const KEY_LEN_MAX: usize = 256;
+pub const NAMESPACE_LEN_MAX: usize = 64;
+pub const WORKER_ID_LEN_MAX: usize = 128;
+pub const LABELS_MAX: usize = 64;
+pub const LABEL_LEN_MAX: usize = 256;
+pub const REQUIRES_MAX: usize = 32;
+pub const RISK_TAGS_MAX: usize = 32;
+pub const CONTENT_TYPE_LEN_MAX: usize = 128;
+pub const REASON_LEN_MAX: usize = 1_024;
+pub const FAILURE_MESSAGE_LEN_MAX: usize = 16 << 10;
+pub const FAILURE_TYPE_LEN_MAX: usize = 128;
+pub const FAILURE_DETAILS_LEN_MAX: usize = 64 << 10;
+pub const NON_RETRYABLE_MAX: usize = 64;
+pub const PROGRESS_MESSAGE_LEN_MAX: usize = 1_024;
+/// JSON nesting accepted in payloads declared as JSON.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+pub const PRIORITY_DEFAULT: u8 = 4;
+pub const PRIORITY_MAX: u8 = 9;
+
+pub const ATTEMPTS_DEFAULT: u32 = 3;
+pub const ATTEMPTS_MAX: u32 = 100;
+pub const INITIAL_BACKOFF_DEFAULT: Span = Span::secs(1);
+pub const BACKOFF_MAX_DEFAULT: Span = Span::mins(5);
+/// Largest span accepted anywhere (about five years).
+pub const HORIZON: Span = Span::days(5 * 366);
+pub const MULTIPLIER_DEFAULT: f64 = 2.0;
+pub const MULTIPLIER_MAX: f64 = 1_000.0;
+pub const JITTER_DEFAULT: f64 = 0.2;
+/// Jitter is never less than this share of the delay, so that retries do not march in step.
+pub const JITTER_MIN: f64 = 0.1;
+pub const START_TO_CLOSE_DEFAULT: Span = Span::hours(1);
+pub const CANCEL_GRACE: Span = Span::secs(30);
+/// Started leases lost with their worker before a job is given up.
+pub const LOST_MAX: u32 = 3;
+/// Leases in a row that never started before a job is given up.
+pub const DELIVERIES_MAX: u32 = 16;
+/// History entries of one job; a job that reaches it is failed rather than grown for ever.
+pub const HISTORY_MAX: usize = 10_000;
+
+pub const AGEING_DEFAULT: Span = Span::secs(30);
+pub const OFFER_TTL: Span = Span::secs(5);
+pub const SESSION_TTL_DEFAULT: Span = Span::secs(15);
+pub const SESSION_TTL_MIN: Span = Span::secs(1);
+pub const SESSION_TTL_MAX: Span = Span::hours(24);
+pub const HEARTBEAT_DEFAULT: Span = Span::secs(5);
+pub const SLOTS_MAX: u32 = 100_000;
+pub const LANES_MAX: usize = 64;
+pub const SESSION_TOPICS_MAX: usize = 1_024;
+
+pub const RETENTION_DEFAULT: Span = Span::hours(24);
+pub const RETENTION_MIN: Span = Span::mins(1);
+pub const RETENTION_MAX: Span = Span::days(3_660);
+pub const DEAD_LETTER_RETENTION_DEFAULT: Span = Span::days(14);
+/// Idempotency keys are kept this long after the end of their job, or the job's retention if shorter.
+pub const KEY_RETENTION: Span = Span::hours(24);
+
+pub const WAIT_DEFAULT: Span = Span::secs(60);
+pub const WAIT_MAX: Span = Span::mins(10);
+pub const PAGE_DEFAULT: usize = 50;
+pub const PAGE_MAX: usize = 1_000;
+/// Rows a list page may examine before it answers short.
+pub const PAGE_EXAMINED_MAX: usize = 10_000;
+/// Rows a count examines before it says `exact = false`.
+pub const COUNT_EXAMINED_MAX: usize = 100_000;
+pub const FILTER_LEN_MAX: usize = 4_096;

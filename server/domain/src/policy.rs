@@ -1,0 +1,130 @@
+//! Verdicts, decisions and the built-in policy. Bundles are judged by the same function later.
+
+use crate::time::{Span, Time};
+use std::sync::Arc;
+
+/// What a policy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    Allow,
+    Deny,
+    RequireApproval,
+    Throttle,
+    AllowWithConstraints,
+}
+
+/// One answer of a policy, shared by all jobs it was given to. Its id is derived from the job and its revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub rule_id: Arc<str>,
+    pub reason: Arc<str>,
+    pub remediations: Vec<Remediation>,
+    pub policy: Arc<str>,
+    pub policy_version: u64,
+}
+
+/// What a caller could do instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remediation {
+    pub id: Arc<str>,
+    pub title: Arc<str>,
+    pub replacement_topic: Option<Arc<str>>,
+}
+
+/// What a policy may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub namespace: &'a str,
+    pub topic: &'a str,
+    pub actor: &'a str,
+}
+
+/// A policy's answer to a question, or that it could not answer (an outage is never a verdict).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Decided(Arc<Decision>),
+    /// Ask again at `until`; the job stays PENDING and says why.
+    Deferred {
+        until: Time,
+        reason: Arc<str>,
+    },
+}
+
+/// An immutable policy snapshot, judged by a pure call in the same decision as the submit.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub version: u64,
+    allow: Arc<Decision>,
+    deny_destroy: Arc<Decision>,
+    outage: Option<(Span, Arc<str>)>,
+}
+
+impl Policy {
+    /// The policy `default`: denies `sys.destroy` and `sys.destroy.*`, allows the rest.
+    pub fn built_in() -> Policy {
+        Policy::built_in_at(1)
+    }
+
+    /// The same rules under a later version number.
+    pub fn built_in_at(version: u64) -> Policy {
+        let decision = |verdict, rule: &str, reason: &str, remediations| {
+            Arc::new(Decision {
+                verdict,
+                rule_id: rule.into(),
+                reason: reason.into(),
+                remediations,
+                policy: "default".into(),
+                policy_version: version,
+            })
+        };
+        let archive = Remediation {
+            id: "archive".into(),
+            title: "Archive instead of destroying".into(),
+            replacement_topic: Some("job.archive".into()),
+        };
+        Policy {
+            version,
+            allow: decision(Verdict::Allow, "default", "allowed unless a rule says otherwise", vec![]),
+            deny_destroy: decision(
+                Verdict::Deny,
+                "no-destroy",
+                "destructive system jobs are never run from the queue",
+                vec![archive],
+            ),
+            outage: None,
+        }
+    }
+
+    /// A policy that cannot answer: every question is deferred by `retry` with `reason`.
+    pub fn unreachable(version: u64, retry: Span, reason: &str) -> Policy {
+        Policy { outage: Some((retry, reason.into())), ..Policy::built_in_at(version) }
+    }
+
+    pub fn judge(&self, facts: Facts<'_>, now: Time) -> Answer {
+        if let Some((retry, reason)) = &self.outage {
+            return Answer::Deferred { until: now + *retry, reason: reason.clone() };
+        }
+        let destroy =
+            facts.topic.strip_prefix("sys.destroy").is_some_and(|r| r.is_empty() || r.starts_with('.'));
+        Answer::Decided(if destroy { self.deny_destroy.clone() } else { self.allow.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_destroy_topics_are_denied() {
+        let policy = Policy::built_in();
+        let verdict = |topic| match policy.judge(Facts { namespace: "default", topic, actor: "" }, Time(0)) {
+            Answer::Decided(d) => d.verdict,
+            Answer::Deferred { .. } => panic!("the built-in policy always answers"),
+        };
+        assert_eq!(verdict("sys.destroy"), Verdict::Deny);
+        assert_eq!(verdict("sys.destroy.disk"), Verdict::Deny);
+        assert_eq!(verdict("sys.destroyer"), Verdict::Allow);
+        assert_eq!(verdict("job.echo"), Verdict::Allow);
+    }
+}
