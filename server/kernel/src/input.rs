@@ -1,0 +1,303 @@
+//! The table of contents of the system: everything that can be asked of a shard group, and everything it can
+//! ask of the world. Both lists are closed.
+
+use crate::dispatcher::{Holder, LimitKey, TopicKey};
+use coretex_domain::dead_letter::DeadLetter;
+use coretex_domain::job::{Failure, Spec};
+use coretex_domain::policy::Policy;
+use coretex_domain::topic::Topic;
+use coretex_domain::{Job, JobId, JobKey, Namespace, Payload, Refusal, SessionId, Span};
+use std::sync::Arc;
+
+/// What a shard group can be told.
+#[derive(Debug)]
+pub enum Input {
+    /// New jobs of one request.
+    Submit(Submit),
+    /// Names the job of an idempotency key before that job is made on another shard.
+    ClaimKey {
+        namespace: Namespace,
+        key: Arc<str>,
+        job_id: JobId,
+        fingerprint: u128,
+        known: Option<(JobId, u128)>,
+    },
+    /// What a worker did with its leases.
+    Report {
+        session: SessionId,
+        updates: Vec<Update>,
+    },
+    /// Leases a worker took and leases it refused.
+    Acked {
+        session: SessionId,
+        accepted: Vec<u64>,
+        refused: Vec<u64>,
+    },
+    /// A worker came back and says what it holds.
+    Reconcile {
+        session: SessionId,
+        held: Vec<Held>,
+    },
+    /// A session is over: its leases end.
+    SessionEnd {
+        session: SessionId,
+    },
+    /// A draining session gives back what has not started.
+    ReturnUnstarted {
+        session: SessionId,
+    },
+    Cancel {
+        namespace: Namespace,
+        job_id: JobId,
+        reason: Arc<str>,
+        actor: Arc<str>,
+    },
+    /// A new job from an ended one.
+    RetryByHand(Box<RetryByHand>),
+    /// Settings or pause of a topic changed.
+    SetTopic(Arc<Topic>),
+    /// The same on a loop that does not own the catalog: known, not written.
+    MirrorTopic(Arc<Topic>),
+    SetPolicy(Arc<Policy>),
+    /// Credit, a slot or a start of these topics may be had again.
+    Work(Vec<TopicKey>),
+    /// A slot of this key was freed.
+    SlotFree(LimitKey),
+    /// Something is due.
+    Tick,
+    /// The state of an open job.
+    Get {
+        namespace: Namespace,
+        job_id: JobId,
+    },
+    /// The job of an open lease.
+    JobOfLease {
+        session: SessionId,
+        lease_id: u64,
+    },
+    /// Why an open job stands where it stands.
+    Explain {
+        namespace: Namespace,
+        job_id: JobId,
+    },
+    /// Counters per topic.
+    Topics {
+        namespace: Namespace,
+    },
+}
+
+/// New jobs of one request. Ids are chosen by the router, so that every job lands on its shard.
+#[derive(Debug)]
+pub struct Submit {
+    pub namespace: Namespace,
+    pub actor: Option<Box<str>>,
+    pub items: Vec<NewJob>,
+    /// [`crate::View::departed`] before the store was asked for `known`; lets the kernel see that the answer is stale.
+    pub looked_at: u64,
+}
+
+/// One job to be made.
+#[derive(Debug)]
+pub struct NewJob {
+    pub id: JobId,
+    pub spec: Arc<Spec>,
+    /// Where the id comes from, which decides what a repeat means.
+    pub origin: Origin,
+    /// The job that the store has under this id or key, with the fingerprint of its request.
+    pub known: Option<(Arc<Job>, u128)>,
+    pub retry_of: Option<JobId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Made by the server at random: never met before.
+    Fresh,
+    /// Derived from the request id, or chosen by the client: a repeat finds the first job.
+    Derived,
+    Chosen,
+    /// Made by the server for an idempotency key.
+    Keyed,
+}
+
+/// One thing a worker says about a lease.
+#[derive(Debug)]
+pub struct Update {
+    pub lease: LeaseRef,
+    pub kind: UpdateKind,
+}
+
+/// How a worker names a lease.
+#[derive(Clone, Debug)]
+pub enum LeaseRef {
+    /// By the short id of its session.
+    Id(u64),
+    /// By the job and fence inside a verified token.
+    Token { job: JobKey, serial: u32 },
+}
+
+#[derive(Debug)]
+pub enum UpdateKind {
+    Started,
+    Progress { fraction: f64, message: Arc<str> },
+    Checkpoint(Payload),
+    Succeeded(Payload),
+    Failed { failure: Box<Failure>, retry: Directive },
+    Cancelled,
+    Released { checkpoint: Option<Payload> },
+}
+
+/// What the worker wants done after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directive {
+    Default,
+    NoRetry,
+    After(Span),
+}
+
+/// A lease a returning worker says it holds.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub lease_id: u64,
+    pub job: JobKey,
+    pub serial: u32,
+    /// The work is done and its report was not acknowledged.
+    pub is_finished: bool,
+}
+
+#[derive(Debug)]
+pub struct RetryByHand {
+    /// The ended job as the store has it.
+    pub old: Arc<Job>,
+    pub new_id: JobId,
+    pub edited: Option<Payload>,
+    pub actor: Option<Box<str>>,
+    /// The job that already has `new_id`.
+    pub known: Option<Arc<Job>>,
+}
+
+/// The answer to an input.
+#[derive(Debug)]
+pub enum Reply {
+    None,
+    Submitted(Vec<Result<Submitted, Refusal>>),
+    /// The job a key names, and the fingerprint of its request.
+    KeyNames(JobId, u128),
+    /// The look-up that came with the submit is stale: ask the store again.
+    LookAgain(Submit),
+    /// By index of the update.
+    Reported(Vec<Rejected>),
+    Reconciled(Reconciled),
+    Job(Result<Arc<Job>, Refusal>),
+    /// The job is not open here.
+    NotOpen,
+    Explained(Explanation),
+    Topics(Vec<TopicCounts>),
+}
+
+#[derive(Debug)]
+pub struct Submitted {
+    pub key: JobKey,
+    /// The job an earlier request made; absent for a new one, whose record is whatever the group leaves.
+    pub existing: Option<Arc<Job>>,
+}
+
+/// An update that was not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub index: usize,
+    pub code: RejectCode,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectCode {
+    StaleLease,
+    /// The job is being cancelled; stop working on it.
+    Cancelled,
+    TooLarge,
+}
+
+/// What became of the leases of a returning worker.
+#[derive(Clone, Debug, Default)]
+pub struct Reconciled {
+    pub verdicts: Vec<(u64, Verdict)>,
+    /// Leases the worker never got; their jobs wait again.
+    pub unknown_to_worker: Vec<u64>,
+    /// Leases it keeps, per lane.
+    pub kept: Vec<(u64, Arc<str>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Keep,
+    Cancel,
+    Lost,
+    AlreadyTerminal,
+    ResendResult,
+}
+
+/// Why a job stands where it stands.
+#[derive(Clone, Debug, Default)]
+pub struct Explanation {
+    pub summary: String,
+    pub causes: Vec<Cause>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cause {
+    pub kind: &'static str,
+    pub message: String,
+    pub holders: Vec<String>,
+    pub eta: Option<coretex_domain::Time>,
+}
+
+/// Open jobs of a topic.
+#[derive(Clone, Debug)]
+pub struct TopicCounts {
+    pub topic: TopicKey,
+    pub by_state: [u64; 13],
+    pub oldest_ready: Option<coretex_domain::Time>,
+}
+
+/// What is to be written; one group of these commits together.
+#[derive(Clone, Debug)]
+pub enum Write {
+    Job { job: Arc<Job>, fresh: u32 },
+    Key { namespace: Namespace, key: Arc<str>, job_id: JobId, fingerprint: u128 },
+    DeadLetter(Arc<DeadLetter>),
+    Topic(Arc<Topic>),
+}
+
+/// What is to be done once the group is committed.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Hand a lease to a worker. The job is as the group left it.
+    Deliver { session: SessionId, lane_id: Arc<str>, lease_id: u64, job: Arc<Job> },
+    /// Tell a worker to stop a lease.
+    Stop { session: SessionId, lease_id: u64, why: Stop },
+    /// A lease was closed: free what it held.
+    Closed(Closed),
+    /// Events for watchers come from the writes; this tells waiters that a job has ended.
+    Ended(Arc<Job>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Cancel {
+        reason: Arc<str>,
+    },
+    TimedOut,
+    Stalled,
+    /// Not started yet, and not wanted any more.
+    Reclaim,
+}
+
+/// What a closed lease held.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    pub topic: TopicKey,
+    pub session: SessionId,
+    pub lane_id: Arc<str>,
+    pub lease_id: u64,
+    pub slot: Option<(LimitKey, Holder)>,
+}

@@ -1,0 +1,41 @@
+//! Planted faults that the simulator must catch. Without the feature `mutants` every check is a constant `false`.
+
+macro_rules! mutants {
+    ($($name:ident = $text:literal, $doc:literal;)*) => {
+        /// One planted fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Mutant { $(#[doc = $doc] $name,)* }
+        impl Mutant {
+            pub const ALL: &[Mutant] = &[$(Mutant::$name,)*];
+            pub const fn name(self) -> &'static str { match self { $(Mutant::$name => $text,)* } }
+            pub const fn meaning(self) -> &'static str { match self { $(Mutant::$name => $doc,)* } }
+        }
+    };
+}
+
+mutants! {
+    SkipLeaseCheck = "skip-lease-check", "Results are applied without comparing the lease.";
+    EarlySessionExpiry = "early-session-expiry", "Sessions expire at half of the time granted.";
+    IgnoreCancelAtDispatch = "ignore-cancel-at-dispatch", "A cancelled retry is dispatched again.";
+    ReplyBeforeCommit = "reply-before-commit", "Replies leave before the commit is known.";
+    KeyNotWritten = "key-not-written", "The idempotency row is left out of the commit.";
+    AttemptsNotCounted = "attempts-not-counted", "Failed attempts never use up the retries.";
+    DeadLetterLost = "dead-letter-lost", "The dead-letter row is left out of the commit.";
+    SlotReleasedTwice = "slot-released-twice", "A concurrency slot is freed when the lease is made, and again at its end.";
+    SkipPolicyRecheck = "skip-policy-recheck", "A changed policy is not asked again before dispatch.";
+    TimerLost = "timer-lost", "Retry timers are not set.";
+    LostNotCounted = "lost-not-counted", "Lost workers are never counted against a job.";
+    LeaseSerialReused = "lease-serial-reused", "A returned lease gives its number to the next one.";
+}
+
+impl Mutant {
+    pub fn from_name(name: &str) -> Option<Mutant> {
+        Mutant::ALL.iter().copied().find(|m| m.name() == name)
+    }
+}
+
+/// True if `wanted` is planted.
+#[inline]
+pub(crate) fn planted(active: Option<Mutant>, wanted: Mutant) -> bool {
+    cfg!(feature = "mutants") && active == Some(wanted)
+}

@@ -1,0 +1,38 @@
+//! Cancel: a wish in; CANCELLED at once without a lease, or a told worker and a grace with one.
+//!
+//! Refuses: a job that has ended otherwise (`JOB_TERMINAL`). After an OK no new attempt starts, ever.
+
+use crate::input::{Reply, Stop};
+use crate::path::settle::close_with;
+use crate::{Turn, View};
+use coretex_domain::job::{Cancel, Event};
+use coretex_domain::{JobId, Namespace};
+use std::sync::Arc;
+
+pub(crate) fn cancel(
+    view: &mut View,
+    namespace: &Namespace,
+    job_id: &JobId,
+    reason: Arc<str>,
+    actor: Arc<str>,
+    turn: &mut Turn,
+) -> Reply {
+    let Some(job) = view.find(namespace, job_id).cloned() else { return Reply::NotOpen };
+    let key = job.key();
+    let lease = job.state.lease().cloned();
+    let is_repeat = job.is_cancel_requested();
+    drop(job);
+    match lease {
+        None => {
+            let cancel = Cancel { reason, actor, time: turn.now.wall };
+            close_with(view, key, Event::Cancelled, turn, |job| job.rare_mut().cancel = Some(cancel));
+        }
+        Some(_) if is_repeat => {}
+        Some(lease) => {
+            let cancel = Cancel { reason: reason.clone(), actor, time: turn.now.wall };
+            view.apply(key, Event::CancelRequested(Box::new(cancel)), turn);
+            turn.stop(lease.session, lease.id, Stop::Cancel { reason });
+        }
+    }
+    view.job(key).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job.clone())))
+}

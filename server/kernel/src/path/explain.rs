@@ -1,0 +1,126 @@
+//! Explain: an open job in; why it stands where it stands out, in words a caller can act on.
+
+use crate::View;
+use crate::dispatcher::{Dispatcher, LimitKey, TopicKey};
+use crate::input::{Cause, Explanation, Reply};
+use crate::path::dispatch::parked_behind;
+use coretex_domain::job::State;
+use coretex_domain::time::Now;
+use coretex_domain::{Job, JobId, Namespace, Time};
+
+pub(crate) fn explain(
+    view: &View,
+    dispatcher: &Dispatcher,
+    namespace: &Namespace,
+    job_id: &JobId,
+    now: Now,
+) -> Reply {
+    match view.find(namespace, job_id) {
+        Some(job) => Reply::Explained(explain_open(view, dispatcher, job, now)),
+        None => Reply::NotOpen,
+    }
+}
+
+fn cause(kind: &'static str, message: impl Into<String>) -> Cause {
+    Cause { kind, message: message.into(), holders: Vec::new(), eta: None }
+}
+
+fn at(kind: &'static str, message: impl Into<String>, eta: Time) -> Cause {
+    Cause { eta: Some(eta), ..cause(kind, message) }
+}
+
+fn explain_open(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Explanation {
+    let mut causes = Vec::new();
+    if let Some(cancel) = &job.rare().cancel {
+        causes
+            .push(cause("CANCEL_REQUESTED", format!("{} asked to cancel: {}", cancel.actor, cancel.reason)));
+    }
+    match &job.state {
+        State::Pending(Some(why)) => causes.push(at("POLICY_DEFERRED", why.1.to_string(), why.0)),
+        State::Pending(None) => causes.push(cause("POLICY_PENDING", "waits for a policy verdict")),
+        State::AwaitingApproval => causes.push(cause("APPROVAL", "waits for a person to approve it")),
+        State::Scheduled if job.ready_time() > now.wall => {
+            causes.push(at("SCHEDULE_TIME", "its schedule time has not come", job.ready_time()));
+        }
+        State::Scheduled => causes.extend(why_not_dispatched(view, dispatcher, job, now)),
+        State::Dispatched(lease) => {
+            causes.push(Cause {
+                holders: vec![lease.worker_id.to_string()],
+                ..cause("OFFERED", format!("handed to worker {}, which has not started it", lease.worker_id))
+            });
+        }
+        State::Running(lease) => causes.push(Cause {
+            holders: vec![lease.worker_id.to_string()],
+            ..cause("RUNNING", format!("worker {} runs attempt {}", lease.worker_id, job.attempt()))
+        }),
+        State::Retrying { due } => {
+            let kind = job.failure().map_or("", |f| f.kind.as_ref());
+            causes.push(at(
+                "BACKOFF",
+                format!("attempt {} failed with {kind}; waits to retry", job.counters.attempts),
+                *due,
+            ));
+        }
+        State::Succeeded
+        | State::Failed
+        | State::TimedOut
+        | State::Cancelled
+        | State::Denied
+        | State::Expired => {}
+    }
+    let first = causes.last().map_or_else(String::new, |c| format!(": {}", c.message));
+    Explanation { summary: format!("{}{first}", job.state.kind().name()), causes }
+}
+
+fn why_not_dispatched(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Vec<Cause> {
+    let topic = TopicKey { namespace: job.namespace.clone(), topic: job.spec.topic.clone() };
+    let mut causes = Vec::new();
+    let row = view.topics.iter().find(|t| t.key == topic).and_then(|t| t.row.clone());
+    if let Some(pause) = row.as_ref().and_then(|r| r.paused.as_ref()) {
+        causes.push(cause("TOPIC_PAUSED", format!("topic {} is paused: {}", topic.topic, pause.reason)));
+    }
+    let placement = &job.spec.options().placement;
+    if !dispatcher.serves(&topic, placement) {
+        let message = match (dispatcher.workers_of(&topic), placement.is_free()) {
+            (0, _) => format!("no live worker serves topic {}", topic.topic),
+            (n, _) => format!(
+                "{n} live workers serve topic {}, none fits the job's pool, worker or requires",
+                topic.topic
+            ),
+        };
+        causes.push(cause("NO_WORKER", message));
+    }
+    if let Some(limit) = parked_behind(view, job, job.key()) {
+        causes.push(held_back(view, dispatcher, limit, now));
+    }
+    if let Some(max) = row.as_ref().and_then(|r| r.settings.max_running)
+        && dispatcher.running(&topic) >= max
+    {
+        causes.push(cause(
+            "MAX_RUNNING",
+            format!("{} of {max} jobs of the topic run", dispatcher.running(&topic)),
+        ));
+    }
+    if causes.is_empty() {
+        let ahead = view
+            .topics
+            .iter()
+            .find(|t| t.key == topic)
+            .map_or(0, |t| t.classes.iter().map(|c| view.classes[c.0 as usize].live).sum::<usize>());
+        causes.push(cause("NO_CREDIT", format!("all workers of the topic are busy; {ahead} jobs wait")));
+    }
+    causes
+}
+
+fn held_back(view: &View, dispatcher: &Dispatcher, limit: &LimitKey, now: Now) -> Cause {
+    if let Some(name) = limit.key.strip_prefix("rate\0") {
+        let next = view.key_wakes.iter().find(|(_, key)| key == limit).map_or(now.wall, |(at, _)| *at);
+        return at("RATE_KEY", format!("the rate of key `{name}` is used up"), next);
+    }
+    let holders = dispatcher.holders(limit);
+    let names = holders.iter().filter_map(|h| view.job(h.job)).map(|j| j.id.to_string()).collect();
+    Cause {
+        holders: names,
+        ..cause("CONCURRENCY_KEY", format!("key `{}` is held by {} open leases", limit.key, holders.len()))
+    }
+}

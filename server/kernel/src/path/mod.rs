@@ -1,0 +1,140 @@
+//! The path of a job, one verb per file.
+
+pub mod admit;
+pub mod cancel;
+pub mod dispatch;
+pub mod due;
+pub mod explain;
+pub mod recover;
+pub mod retry;
+pub mod session;
+pub mod settle;
+pub mod submit;
+
+use crate::input::{Input, Reply, TopicCounts, Write};
+use crate::{Dispatcher, Turn, View};
+use coretex_domain::policy::Policy;
+use coretex_domain::topic::Topic;
+use coretex_domain::{Namespace, Time};
+use std::sync::Arc;
+
+/// Decides one input. Dispatch is not part of it: the caller runs [`dispatch::dispatch`] once per group.
+pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: &mut Turn) -> Reply {
+    match input {
+        Input::Submit(submit) => submit::submit(view, submit, turn),
+        Input::ClaimKey { namespace, key, job_id, fingerprint, known } => {
+            submit::claim_key(view, namespace, key, job_id, fingerprint, known, turn)
+        }
+        Input::Report { session, updates } => Reply::Reported(settle::report(view, session, updates, turn)),
+        Input::Acked { session, accepted, refused } => {
+            session::acked(view, session, &accepted, &refused, turn)
+        }
+        Input::Reconcile { session, held } => {
+            Reply::Reconciled(session::reconcile(view, session, &held, turn))
+        }
+        Input::SessionEnd { session } => session::end(view, session, turn),
+        Input::ReturnUnstarted { session } => session::return_unstarted(view, session, turn),
+        Input::Cancel { namespace, job_id, reason, actor } => {
+            cancel::cancel(view, &namespace, &job_id, reason, actor, turn)
+        }
+        Input::RetryByHand(retry) => retry::by_hand(view, *retry, turn),
+        Input::SetTopic(topic) => set_topic(view, topic, turn),
+        Input::MirrorTopic(topic) => {
+            view.set_topic(topic, turn.now.wall);
+            Reply::None
+        }
+        Input::SetPolicy(policy) => set_policy(view, policy, turn),
+        Input::Work(topics) => {
+            for topic in topics {
+                view.mark_topic(&topic.namespace, &topic.topic);
+            }
+            Reply::None
+        }
+        Input::SlotFree(key) => {
+            dispatch::unpark(view, &key);
+            Reply::None
+        }
+        Input::Tick => {
+            due::tick(view, turn);
+            Reply::None
+        }
+        Input::Get { namespace, job_id } => {
+            view.find(&namespace, &job_id).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job.clone())))
+        }
+        Input::JobOfLease { session, lease_id } => {
+            session::job_of_lease(view, session, lease_id).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job)))
+        }
+        Input::Explain { namespace, job_id } => {
+            explain::explain(view, dispatcher, &namespace, &job_id, turn.now)
+        }
+        Input::Topics { namespace } => Reply::Topics(topic_counts(view, &namespace)),
+    }
+}
+
+/// The dispatcher learns of it from the caller once it is committed, together with whom to wake.
+fn set_topic(view: &mut View, topic: Arc<Topic>, turn: &mut Turn) -> Reply {
+    view.set_topic(topic.clone(), turn.now.wall);
+    turn.rows.push(Write::Topic(topic));
+    Reply::None
+}
+
+/// Jobs that wait for a verdict are asked again at once; admitted ones at their dispatch.
+fn set_policy(view: &mut View, policy: Arc<Policy>, turn: &mut Turn) -> Reply {
+    view.policy = policy;
+    let pending: Vec<_> = view
+        .open_jobs()
+        .filter(|job| matches!(job.state, coretex_domain::job::State::Pending(_)))
+        .map(|job| job.key())
+        .collect();
+    for key in pending {
+        admit::admit(view, key, turn);
+    }
+    Reply::None
+}
+
+fn topic_counts(view: &View, namespace: &Namespace) -> Vec<TopicCounts> {
+    let counts = |state: &crate::view::TopicState| TopicCounts {
+        topic: state.key.clone(),
+        by_state: state.by_state,
+        oldest_ready: view.oldest_ready(state),
+    };
+    view.topics.iter().filter(|t| t.key.namespace == *namespace).map(counts).collect()
+}
+
+// === impl View: topics ===
+
+impl View {
+    /// Looks at every class of a topic again.
+    pub(crate) fn mark_topic(&mut self, namespace: &Namespace, topic: &Arc<str>) {
+        let no = self.topic_no(namespace, topic);
+        let classes = self.topics[no.0 as usize].classes.clone();
+        self.dirty.extend(classes.into_iter().filter(|c| self.classes[c.0 as usize].live > 0));
+    }
+
+    /// Takes in a topic's settings; deadlines of its open jobs follow.
+    pub fn set_topic(&mut self, topic: Arc<Topic>, now: Time) {
+        let no = self.topic_no(&topic.namespace, &topic.name);
+        let (namespace, name) = (topic.namespace.clone(), topic.name.clone());
+        let old = self.topics[no.0 as usize].row.replace(topic);
+        let has_new_deadlines = {
+            let row = self.topics[no.0 as usize].row.as_ref();
+            old.map(|o| o.settings.timeouts.clone()).unwrap_or_default()
+                != row.map(|r| r.settings.timeouts.clone()).unwrap_or_default()
+        };
+        if has_new_deadlines {
+            let keys: Vec<_> = self
+                .open_jobs()
+                .filter(|job| job.namespace == namespace && job.spec.topic == name)
+                .map(|job| (job.key(), job.state.kind()))
+                .collect();
+            for (key, kind) in keys {
+                self.settle_in(key, Some(kind), now);
+            }
+        }
+        self.mark_topic(&namespace, &name);
+    }
+
+    fn oldest_ready(&self, topic: &crate::view::TopicState) -> Option<Time> {
+        topic.classes.iter().filter_map(|c| self.classes[c.0 as usize].ready.oldest()).min()
+    }
+}

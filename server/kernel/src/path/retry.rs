@@ -1,0 +1,64 @@
+//! Retry by hand: an ended job in; a new job of the same spec out, linked both ways, judged again.
+//!
+//! Refuses: a job that has not ended. Idempotent: the new id is derived from the request.
+
+use crate::input::{NewJob, Origin, Reply, RetryByHand, Write};
+use crate::path::submit;
+use crate::{Turn, View};
+use coretex_domain::job::{Entry, Event, Note};
+use coretex_domain::{Reason, Refusal};
+use std::sync::Arc;
+
+/// Ended jobs kept with their newest note, so that two retries in a row both find it.
+const ANNOTATED_KEPT: usize = 1_024;
+
+pub(crate) fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
+    let RetryByHand { old, new_id, edited, actor, known } = retry;
+    if !old.state.kind().is_terminal() || view.find(&old.namespace, &old.id).is_some() {
+        let message =
+            format!("job {} is {}; only ended jobs are retried by hand", old.id, old.state.kind().name());
+        return Reply::Job(Err(Refusal::new(Reason::JobNotTerminal, message)));
+    }
+    if let Some(job) = view.find(&old.namespace, &new_id).cloned().or(known) {
+        return Reply::Job(Ok(job));
+    }
+    let mut spec = (*old.spec).clone();
+    if let Some(payload) = edited {
+        spec.payload = payload;
+    }
+    if let Some(options) = &mut spec.options {
+        // The key named the first job; the new one is asked for by hand.
+        options.idempotency_key = None;
+        options.schedule_time = None;
+    }
+    let old_id = old.id.clone();
+    let namespace = old.namespace.clone();
+    annotate(view, old, Note::RetriedAs(new_id.clone()), turn);
+    let item = NewJob {
+        id: new_id,
+        spec: Arc::new(spec),
+        origin: Origin::Fresh,
+        known: None,
+        retry_of: Some(old_id),
+    };
+    let key = submit::make(view, &namespace, actor, item, turn);
+    Reply::Job(Ok(view.job(key).cloned().expect("invariant: the job was just made")))
+}
+
+/// Adds a note to a job that has ended and left memory.
+fn annotate(view: &mut View, stored: Arc<coretex_domain::Job>, note: Note, turn: &mut Turn) {
+    let key = stored.key();
+    let newest = view.annotated.remove(&key).filter(|j| j.revision > stored.revision).unwrap_or(stored);
+    let mut job = newest;
+    let seq = view.next_sequence(job.shard);
+    let entry = Entry { seq, time: turn.now.wall, event: Event::Annotated(Box::new(note)) };
+    if let Err(illegal) = Arc::make_mut(&mut job).apply(entry) {
+        turn.illegal.push(illegal);
+        return;
+    }
+    turn.rows.push(Write::Job { job: job.clone(), fresh: 1 });
+    if view.annotated.len() >= ANNOTATED_KEPT {
+        view.annotated.clear();
+    }
+    view.annotated.insert(key, job);
+}

@@ -1,0 +1,464 @@
+//! What a shard group knows: the fold of its committed writes, kept ready for decisions.
+//!
+//! Ready queues, timers and lease indexes are functions of the jobs in it: [`View::settle_in`] is the one place
+//! that keeps them so, for live decisions and for recovery alike.
+
+use crate::dispatcher::{LimitKey, TopicKey};
+use crate::mutant::Mutant;
+use crate::ready::{ReadyQueue, Waiting};
+use crate::timers;
+use coretex_domain::job::spec::Placement;
+use coretex_domain::job::{PLACE_ORDER_BITS, State, StateKind};
+use coretex_domain::policy::Policy;
+use coretex_domain::topic::{Settings, Topic};
+use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId, Time};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Keys of jobs that left memory lately, so that a stale look-up is noticed.
+const DEPARTED_KEPT: usize = 65_536;
+
+/// Number of a topic within a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TopicNo(pub(crate) u32);
+
+/// Number of a class: jobs of one topic with the same placement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ClassNo(pub(crate) u32);
+
+#[derive(Debug)]
+pub(crate) struct Class {
+    pub(crate) topic: TopicNo,
+    pub(crate) placement: Placement,
+    pub(crate) ready: ReadyQueue,
+    /// Ready jobs, without dead entries.
+    pub(crate) live: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct TopicState {
+    pub(crate) key: TopicKey,
+    pub(crate) row: Option<Arc<Topic>>,
+    free_class: ClassNo,
+    pub(crate) classes: Vec<ClassNo>,
+    pub(crate) by_state: [u64; 13],
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) job: Arc<Job>,
+    /// The one entry this job has among the timers.
+    timer: Time,
+    /// It has a live entry in its ready queue.
+    pub(crate) is_queued: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct LeaseEntry {
+    pub(crate) key: JobKey,
+    pub(crate) is_acked: bool,
+}
+
+/// Leases of one session, and the offers among them that wait for an ack.
+#[derive(Debug, Default)]
+pub(crate) struct SessionLeases {
+    pub(crate) leases: FxHashMap<u64, LeaseEntry>,
+    /// (deadline on the monotonic clock, lease), oldest first; answered ones are dropped from the front.
+    pub(crate) offers: VecDeque<(Time, u64)>,
+    offer_deadline: Option<Time>,
+}
+
+/// The memory of one shard group.
+#[derive(Debug)]
+pub struct View {
+    /// Which loop of the node this is.
+    pub(crate) who: usize,
+    pub(crate) jobs: FxHashMap<JobKey, Slot>,
+    pub(crate) keys: FxHashMap<Namespace, FxHashMap<Arc<str>, (JobKey, u128)>>,
+    /// Keys given to jobs of other shards lately.
+    pub(crate) claims: FxHashMap<(Namespace, Arc<str>), (JobId, u128)>,
+    pub(crate) topics: Vec<TopicState>,
+    topic_numbers: FxHashMap<Namespace, FxHashMap<Arc<str>, TopicNo>>,
+    pub(crate) classes: Vec<Class>,
+    placed_classes: FxHashMap<(TopicNo, Placement), ClassNo>,
+    /// Classes that may have something to dispatch.
+    pub(crate) dirty: BTreeSet<ClassNo>,
+    /// Jobs that wait for a slot or a start of their key, by place.
+    pub(crate) parked: FxHashMap<LimitKey, BTreeMap<(u64, JobKey), u8>>,
+    timers: BTreeSet<(Time, JobKey)>,
+    /// Classes and rate keys that sleep until a start is allowed.
+    pub(crate) class_wakes: BTreeSet<(Time, ClassNo)>,
+    pub(crate) key_wakes: BTreeSet<(Time, LimitKey)>,
+    pub(crate) sessions: FxHashMap<SessionId, SessionLeases>,
+    offer_deadlines: BTreeSet<(Time, SessionId)>,
+    sequences: Box<[u64; 256]>,
+    last_place: u64,
+    /// Orders delayed jobs that become ready in the same millisecond.
+    delayed: u64,
+    next_lease: u64,
+    pub(crate) policy: Arc<Policy>,
+    departed: u64,
+    departed_keys: FxHashSet<JobKey>,
+    departed_order: VecDeque<JobKey>,
+    /// Ended jobs that were annotated lately, newest version.
+    pub(crate) annotated: FxHashMap<JobKey, Arc<Job>>,
+    pub mutant: Option<Mutant>,
+}
+
+// === impl View: filling ===
+
+impl View {
+    /// An empty view of loop `who`. `sequences` are the highest event numbers used so far, per shard.
+    pub fn new(who: usize, policy: Arc<Policy>, sequences: Box<[u64; 256]>, now: Time) -> View {
+        View {
+            who,
+            jobs: FxHashMap::default(),
+            keys: FxHashMap::default(),
+            claims: FxHashMap::default(),
+            topics: Vec::new(),
+            topic_numbers: FxHashMap::default(),
+            classes: Vec::new(),
+            placed_classes: FxHashMap::default(),
+            dirty: BTreeSet::new(),
+            parked: FxHashMap::default(),
+            timers: BTreeSet::new(),
+            class_wakes: BTreeSet::new(),
+            key_wakes: BTreeSet::new(),
+            sessions: FxHashMap::default(),
+            offer_deadlines: BTreeSet::new(),
+            sequences,
+            last_place: now.0 << PLACE_ORDER_BITS,
+            delayed: 0,
+            // 56 bits; a millisecond holds 32,768, more than a loop can lease, so restarts never reuse one.
+            next_lease: (now.0 << 15) & LEASE_COUNTER_MASK,
+            policy,
+            departed: 0,
+            departed_keys: FxHashSet::default(),
+            departed_order: VecDeque::new(),
+            annotated: FxHashMap::default(),
+            mutant: None,
+        }
+    }
+
+    /// Takes in an open job as it was stored.
+    pub fn load(&mut self, job: Arc<Job>, now: Time) {
+        if job.ready_time() <= now {
+            self.last_place = self.last_place.max(job.place);
+        }
+        if let Some(key) = job.spec.options().idempotency_key.clone() {
+            let at = (job.key(), job.spec.fingerprint());
+            self.keys.entry(job.namespace.clone()).or_default().insert(key, at);
+        }
+        if let Some(lease) = job.state.lease() {
+            // Which offers were acked is not stored: they count as held until the session says otherwise.
+            let entry = LeaseEntry { key: job.key(), is_acked: true };
+            self.sessions.entry(lease.session).or_default().leases.insert(lease.id, entry);
+        }
+        self.insert(job.key(), job, now);
+    }
+
+    /// Brings counters, ready queue and timer of a job in line after a change. `before` is the state it had.
+    pub(crate) fn settle_in(&mut self, key: JobKey, before: Option<StateKind>, now: Time) {
+        let Some(slot) = self.jobs.get(&key) else { return };
+        let job = slot.job.clone();
+        let kind = job.state.kind();
+        let class_no = self.class_of(&job);
+        let topic = self.classes[class_no.0 as usize].topic;
+        let counts = &mut self.topics[topic.0 as usize].by_state;
+        if let Some(before) = before {
+            counts[before as usize] = counts[before as usize].saturating_sub(1);
+        }
+        if !kind.is_terminal() {
+            counts[kind as usize] += 1;
+        }
+        let settings = self.topics[topic.0 as usize].row.as_ref().map(|row| &row.settings);
+        let due = timers::next_due(&job, settings, now).unwrap_or(Time::NEVER);
+        self.set_timer(key, due);
+        if kind == StateKind::Scheduled {
+            if before != Some(StateKind::Scheduled) && job.ready_time() <= now {
+                self.push_ready(class_no, &job, key);
+            }
+        } else {
+            self.unqueue(class_no, key);
+        }
+    }
+
+    /// Takes a job into memory and files it.
+    pub(crate) fn insert(&mut self, key: JobKey, job: Arc<Job>, now: Time) {
+        self.jobs.insert(key, Slot { job, timer: Time::NEVER, is_queued: false });
+        self.settle_in(key, None, now);
+    }
+
+    /// Its entry in the ready queue, if any, is dead from now on.
+    pub(crate) fn unqueue(&mut self, class_no: ClassNo, key: JobKey) {
+        if let Some(slot) = self.jobs.get_mut(&key)
+            && slot.is_queued
+        {
+            slot.is_queued = false;
+            self.classes[class_no.0 as usize].live -= 1;
+        }
+    }
+
+    /// Puts a scheduled job whose time has come into its queue.
+    pub(crate) fn push_ready(&mut self, class_no: ClassNo, job: &Job, key: JobKey) {
+        let Some(slot) = self.jobs.get_mut(&key) else { return };
+        if slot.is_queued {
+            return;
+        }
+        slot.is_queued = true;
+        let class = &mut self.classes[class_no.0 as usize];
+        class.ready.push(job.spec.priority, Waiting { place: job.place, key });
+        class.live += 1;
+        self.dirty.insert(class_no);
+        let jobs = &self.jobs;
+        class.ready.sweep(class.live, |w| {
+            jobs.get(&w.key)
+                .is_some_and(|s| matches!(s.job.state, State::Scheduled) && s.job.place == w.place)
+        });
+    }
+
+    fn set_timer(&mut self, key: JobKey, due: Time) {
+        let Some(slot) = self.jobs.get_mut(&key) else { return };
+        if slot.timer == due {
+            return;
+        }
+        if slot.timer != Time::NEVER {
+            self.timers.remove(&(slot.timer, key));
+        }
+        slot.timer = due;
+        if due != Time::NEVER {
+            self.timers.insert((due, key));
+        }
+    }
+
+    /// Lets go of an ended job.
+    pub(crate) fn remove(&mut self, key: JobKey) {
+        self.set_timer(key, Time::NEVER);
+        let Some(slot) = self.jobs.remove(&key) else { return };
+        if let Some(idempotency) = &slot.job.spec.options().idempotency_key
+            && let Some(keys) = self.keys.get_mut(&slot.job.namespace)
+        {
+            keys.remove(idempotency);
+        }
+        self.departed += 1;
+        if self.departed_keys.insert(key) {
+            self.departed_order.push_back(key);
+        }
+        if self.departed_order.len() > DEPARTED_KEPT
+            && let Some(oldest) = self.departed_order.pop_front()
+        {
+            self.departed_keys.remove(&oldest);
+        }
+    }
+}
+
+const LEASE_COUNTER_MASK: u64 = (1 << 56) - 1;
+
+// === impl View: looking things up ===
+
+impl View {
+    /// An open job.
+    pub fn job(&self, key: JobKey) -> Option<&Arc<Job>> {
+        self.jobs.get(&key).map(|slot| &slot.job)
+    }
+
+    /// An open job by name, with its namespace checked.
+    pub fn find(&self, namespace: &Namespace, id: &JobId) -> Option<&Arc<Job>> {
+        self.job(id.key(namespace)).filter(|job| job.namespace == *namespace && job.id == *id)
+    }
+
+    pub fn open_jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.jobs.values().map(|slot| &slot.job)
+    }
+
+    pub fn open_count(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// How many jobs have left memory since the view was made.
+    pub fn departed(&self) -> u64 {
+        self.departed
+    }
+
+    /// True if `key` may have left memory after `looked_at`, so that a store answer from then is stale.
+    pub(crate) fn may_have_departed(&self, key: JobKey, looked_at: u64) -> bool {
+        self.departed > looked_at
+            && (self.departed_keys.contains(&key) || self.departed - looked_at > DEPARTED_KEPT as u64)
+    }
+
+    /// Sessions that hold leases here.
+    pub fn lease_sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.iter().filter(|(_, s)| !s.leases.is_empty()).map(|(id, _)| *id)
+    }
+
+    /// Open leases: (session, lane) → count, for the dispatcher after a restart.
+    pub fn open_leases(&self) -> impl Iterator<Item = (&Arc<Job>, SessionId, Arc<str>)> {
+        self.open_jobs().filter_map(|job| job.state.lease().map(|l| (job, l.session, l.lane_id.clone())))
+    }
+
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// The next wall time at which a job, class or key is due.
+    pub fn next_due(&self) -> Option<Time> {
+        let job = self.timers.first().map(|(at, _)| *at);
+        let class = self.class_wakes.first().map(|(at, _)| *at);
+        let key = self.key_wakes.first().map(|(at, _)| *at);
+        [job, class, key].into_iter().flatten().min()
+    }
+
+    /// The next monotonic time at which an offer runs out.
+    pub fn next_offer_deadline(&self) -> Option<Time> {
+        self.offer_deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// True if a class may have something to dispatch.
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<JobKey> {
+        let (at, key) = *self.timers.first()?;
+        if at > now {
+            return None;
+        }
+        self.set_timer(key, Time::NEVER);
+        Some(key)
+    }
+
+    pub(crate) fn settings(&self, job: &Job) -> Option<&Settings> {
+        let no = self.topic_numbers.get(&job.namespace)?.get(&job.spec.topic)?;
+        self.topics[no.0 as usize].row.as_ref().map(|row| &row.settings)
+    }
+
+    pub(crate) fn topic_no(&mut self, namespace: &Namespace, topic: &Arc<str>) -> TopicNo {
+        if let Some(no) = self.topic_numbers.get(namespace).and_then(|topics| topics.get(topic)) {
+            return *no;
+        }
+        let no = TopicNo(u32::try_from(self.topics.len()).expect("invariant: fewer than 2^32 topics"));
+        let free_class = self.add_class(no, Placement::default());
+        self.topics.push(TopicState {
+            key: TopicKey { namespace: namespace.clone(), topic: topic.clone() },
+            row: None,
+            free_class,
+            classes: vec![free_class],
+            by_state: [0; 13],
+        });
+        self.topic_numbers.entry(namespace.clone()).or_default().insert(topic.clone(), no);
+        no
+    }
+
+    pub(crate) fn class_of(&mut self, job: &Job) -> ClassNo {
+        let topic = self.topic_no(&job.namespace, &job.spec.topic);
+        let placement = &job.spec.options().placement;
+        if placement.is_free() {
+            return self.topics[topic.0 as usize].free_class;
+        }
+        if let Some(class) = self.placed_classes.get(&(topic, placement.clone())) {
+            return *class;
+        }
+        let class = self.add_class(topic, placement.clone());
+        self.placed_classes.insert((topic, placement.clone()), class);
+        self.topics[topic.0 as usize].classes.push(class);
+        class
+    }
+
+    fn add_class(&mut self, topic: TopicNo, placement: Placement) -> ClassNo {
+        let no = ClassNo(u32::try_from(self.classes.len()).expect("invariant: fewer than 2^32 classes"));
+        self.classes.push(Class { topic, placement, ready: ReadyQueue::default(), live: 0 });
+        no
+    }
+}
+
+// === impl View: numbers and leases ===
+
+impl View {
+    pub(crate) fn next_sequence(&mut self, shard: coretex_domain::ShardId) -> u64 {
+        let slot = &mut self.sequences[usize::from(shard.0)];
+        *slot += 1;
+        *slot
+    }
+
+    /// The place of a job that becomes ready at `ready`: unique, and in order of the calls within a millisecond.
+    pub(crate) fn next_place(&mut self, ready: Time) -> u64 {
+        let floor = ready.0 << PLACE_ORDER_BITS;
+        if floor > self.last_place {
+            // A time to come does not push back the jobs that are ready before it.
+            self.delayed += 1;
+            return floor | (self.delayed & ((1 << PLACE_ORDER_BITS) - 1));
+        }
+        self.last_place += 1;
+        self.last_place
+    }
+
+    /// Moves the clock of places forward; called once per group.
+    pub fn begin(&mut self, now: Time) {
+        self.last_place = self.last_place.max(now.0 << PLACE_ORDER_BITS);
+    }
+
+    pub(crate) fn next_lease_id(&mut self, shard: coretex_domain::ShardId) -> u64 {
+        self.next_lease = (self.next_lease + 1) & LEASE_COUNTER_MASK;
+        (u64::from(shard.0) << 56) | self.next_lease
+    }
+
+    pub(crate) fn open_lease(&mut self, session: SessionId, lease_id: u64, key: JobKey, offer_until: Time) {
+        let leases = self.sessions.entry(session).or_default();
+        leases.leases.insert(lease_id, LeaseEntry { key, is_acked: false });
+        leases.offers.push_back((offer_until, lease_id));
+        if leases.offer_deadline.is_none() {
+            leases.offer_deadline = Some(offer_until);
+            self.offer_deadlines.insert((offer_until, session));
+        }
+    }
+
+    pub(crate) fn close_lease(&mut self, session: SessionId, lease_id: u64) {
+        if let Some(leases) = self.sessions.get_mut(&session) {
+            leases.leases.remove(&lease_id);
+        }
+    }
+
+    /// Drops answered offers and sets the session's next deadline. Called once per frame of the session.
+    pub(crate) fn trim_offers(&mut self, session: SessionId) {
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        while let Some((_, lease)) = state.offers.front() {
+            if state.leases.get(lease).is_some_and(|entry| !entry.is_acked) {
+                break;
+            }
+            state.offers.pop_front();
+        }
+        let deadline = state.offers.front().map(|(at, _)| *at);
+        if deadline != state.offer_deadline {
+            if let Some(old) = state.offer_deadline {
+                self.offer_deadlines.remove(&(old, session));
+            }
+            if let Some(new) = deadline {
+                self.offer_deadlines.insert((new, session));
+            }
+            state.offer_deadline = deadline;
+        }
+        if state.leases.is_empty() && state.offers.is_empty() {
+            self.sessions.remove(&session);
+        }
+    }
+
+    /// An offer that ran out by `mono`, if any.
+    pub(crate) fn overdue_offer(&mut self, mono: Time) -> Option<(SessionId, u64, JobKey)> {
+        loop {
+            let (at, session) = *self.offer_deadlines.first()?;
+            if at > mono {
+                return None;
+            }
+            self.trim_offers(session);
+            let state = self.sessions.get_mut(&session);
+            if let Some(state) = state
+                && let Some((due, lease)) = state.offers.front().copied()
+                && due <= mono
+                && let Some(entry) = state.leases.get(&lease)
+            {
+                return Some((session, lease, entry.key));
+            }
+        }
+    }
+}
