@@ -1,0 +1,72 @@
+//! Counts what committed events mean for the metrics.
+
+use crate::metrics::{EngineMetrics, add};
+use coretex_domain::Job;
+use coretex_domain::job::{Event, StateKind};
+use coretex_domain::policy::Verdict;
+
+pub(crate) fn count_job(metrics: &EngineMetrics, job: &Job, fresh: usize) {
+    let first = job.history.len().saturating_sub(fresh);
+    for entry in &job.history[first..] {
+        match &entry.event {
+            Event::Submitted { .. } => add(&metrics.jobs_submitted, 1),
+            Event::Started => {
+                add(&metrics.attempts, 1);
+                if job.counters.attempts == 1 {
+                    metrics.schedule_to_start.observe(entry.time.since(job.ready_time()).0 as f64 / 1e3);
+                }
+            }
+            Event::Returned(_) => add(&metrics.returned_offers, 1),
+            Event::Admitted { .. } | Event::Denied | Event::ApprovalRequested | Event::Deferred(_) => {
+                count_decision(metrics, job, &entry.event);
+            }
+            Event::Succeeded
+            | Event::Failed(_)
+            | Event::TimedOut { .. }
+            | Event::Cancelled
+            | Event::Expired => {}
+            Event::AttemptFailed(_)
+            | Event::Approved { .. }
+            | Event::ApprovalVoided
+            | Event::Rejudged
+            | Event::Dispatched(_)
+            | Event::Released
+            | Event::RetryDue { .. }
+            | Event::CancelRequested(_)
+            | Event::Annotated(_) => {}
+        }
+    }
+    let kind = job.state.kind();
+    let ended_now = kind.is_terminal()
+        && job.history[first..].iter().any(|e| Some(e.time) == job.end_time && is_end(&e.event));
+    if ended_now {
+        add(&metrics.jobs_completed[kind as usize], 1);
+        if kind == StateKind::Succeeded
+            && let (Some(start), Some(end)) = (job.start_time, job.end_time)
+        {
+            metrics.run_seconds.observe(end.since(start).0 as f64 / 1e3);
+        }
+    }
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Succeeded
+            | Event::Failed(_)
+            | Event::TimedOut { .. }
+            | Event::Cancelled
+            | Event::Expired
+            | Event::Denied
+    )
+}
+
+fn count_decision(metrics: &EngineMetrics, job: &Job, event: &Event) {
+    let verdict = match event {
+        Event::Denied => Verdict::Deny,
+        Event::ApprovalRequested => Verdict::RequireApproval,
+        Event::Deferred(_) => Verdict::Throttle,
+        _ => job.decision.as_ref().map_or(Verdict::Allow, |d| d.verdict),
+    };
+    add(&metrics.decisions[verdict as usize], 1);
+}

@@ -1,0 +1,204 @@
+//! Committed events for watchers: live ones by broadcast, missed ones from the store.
+
+use coretex_domain::job::{StateKind, machine};
+use coretex_domain::{Job, Reason, Refusal};
+use coretex_ports::{EventRow, Row, Scan, Store, StoreError, Write};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use tokio::sync::broadcast;
+
+/// Batches a watcher may lag behind before it is cut off.
+const LAG_MAX: usize = 1_024;
+/// Events read from the store at a time while catching up.
+const CATCH_UP_BATCH: usize = 1_000;
+
+pub(crate) struct Events {
+    live: broadcast::Sender<Arc<Vec<EventRow>>>,
+    newest: Mutex<Box<[u64; 256]>>,
+}
+
+impl Events {
+    pub(crate) fn new(sequences: Box<[u64; 256]>) -> Events {
+        Events { live: broadcast::channel(LAG_MAX).0, newest: Mutex::new(sequences) }
+    }
+
+    pub(crate) fn sequences(&self) -> Box<[u64; 256]> {
+        self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Tells watchers what a committed group did. Costs next to nothing when nobody watches.
+    pub(crate) fn publish(&self, writes: &[Write]) {
+        let is_watched = self.live.receiver_count() > 0;
+        let mut rows = Vec::new();
+        {
+            let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for write in writes {
+                let Write::Job { job, fresh } = write else { continue };
+                if let Some(last) = job.history.last() {
+                    let slot = &mut newest[usize::from(job.shard.0)];
+                    *slot = (*slot).max(last.seq);
+                }
+                if is_watched {
+                    rows.extend(rows_of(job, *fresh as usize));
+                }
+            }
+        }
+        if !rows.is_empty() {
+            let _ = self.live.send(Arc::new(rows));
+        }
+    }
+}
+
+/// The newest `fresh` events of a job as watchers see them.
+pub fn rows_of(job: &Job, fresh: usize) -> Vec<EventRow> {
+    let first = job.history.len().saturating_sub(fresh);
+    let mut state: Option<StateKind> = None;
+    let mut attempt = 0;
+    let mut rows = Vec::with_capacity(fresh);
+    for (n, entry) in job.history.iter().enumerate() {
+        let kind = entry.event.kind();
+        let to = match state {
+            None => StateKind::Pending,
+            Some(from) => machine::target(from, kind).unwrap_or(from),
+        };
+        if kind == coretex_domain::job::EventKind::Dispatched {
+            attempt = 1 + job.history[..n]
+                .iter()
+                .filter(|e| e.event.kind() == coretex_domain::job::EventKind::Started)
+                .count();
+        }
+        if n >= first {
+            rows.push(EventRow {
+                shard: job.shard,
+                entry: entry.clone(),
+                from: state,
+                to,
+                attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+                worker_id: job.worker_id.clone(),
+                namespace: job.namespace.clone(),
+                job_id: job.id.clone(),
+                topic: job.spec.topic.clone(),
+                labels: job.spec.options().labels.clone(),
+            });
+        }
+        state = Some(to);
+    }
+    rows
+}
+
+/// Events in commit order, exactly once each, from a point on.
+pub struct EventStream {
+    live: broadcast::Receiver<Arc<Vec<EventRow>>>,
+    store: Arc<dyn Store>,
+    seen: Box<[u64; 256]>,
+    is_catching_up: bool,
+    ready: VecDeque<Arc<Vec<EventRow>>>,
+    has_ended: bool,
+}
+
+impl EventStream {
+    pub(crate) fn new(events: &Events, store: Arc<dyn Store>, after: Option<Box<[u64; 256]>>) -> EventStream {
+        let live = events.live.subscribe();
+        let is_catching_up = after.is_some();
+        let seen = after.unwrap_or_else(|| events.sequences());
+        EventStream { live, store, seen, is_catching_up, ready: VecDeque::new(), has_ended: false }
+    }
+
+    /// The newest sequence handed out, per shard: where to resume after everything seen so far.
+    pub fn position(&self) -> &[u64; 256] {
+        &self.seen
+    }
+
+    /// The next batch. A refusal is the last answer.
+    pub async fn next(&mut self) -> Option<Result<Arc<Vec<EventRow>>, Refusal>> {
+        if self.has_ended {
+            return None;
+        }
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Some(Ok(batch));
+            }
+            let step = if self.is_catching_up { self.catch_up().await } else { self.receive().await };
+            match step {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.has_ended = true;
+                    return None;
+                }
+                Err(refusal) => {
+                    self.has_ended = true;
+                    return Some(Err(refusal));
+                }
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<bool, Refusal> {
+        let scan = Scan::Events { after: self.seen.clone(), limit: CATCH_UP_BATCH };
+        let page = self.store.scan(scan).await.map_err(refusal_of)?;
+        let rows: Vec<EventRow> = page
+            .rows
+            .into_iter()
+            .filter_map(|row| match row {
+                Row::Event(event) => Some(event),
+                Row::Job(_) | Row::Output { .. } => None,
+            })
+            .collect();
+        let found = rows.len();
+        self.take(&Arc::new(rows));
+        self.is_catching_up = page.more || found >= CATCH_UP_BATCH;
+        Ok(true)
+    }
+
+    async fn receive(&mut self) -> Result<bool, Refusal> {
+        match self.live.recv().await {
+            Ok(batch) => {
+                self.take(&batch);
+                Ok(true)
+            }
+            Err(broadcast::error::RecvError::Closed) => Ok(false),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                // What was missed is in the store: read it from there, as far as it is kept.
+                tracing::debug!(missed, "a watcher lags; it catches up from the store");
+                self.is_catching_up = true;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Queues what was not seen yet.
+    fn take(&mut self, batch: &Arc<Vec<EventRow>>) {
+        let is_new = |row: &EventRow, seen: &[u64; 256]| row.entry.seq > seen[usize::from(row.shard.0)];
+        let all_new = batch.iter().all(|row| is_new(row, &self.seen));
+        let fresh = if all_new {
+            batch.clone()
+        } else {
+            Arc::new(batch.iter().filter(|row| is_new(row, &self.seen)).cloned().collect())
+        };
+        for row in fresh.iter() {
+            let slot = &mut self.seen[usize::from(row.shard.0)];
+            *slot = (*slot).max(row.entry.seq);
+        }
+        if !fresh.is_empty() {
+            self.ready.push_back(fresh);
+        }
+    }
+}
+
+/// What a failed store call means to a caller whose request was certainly not committed.
+pub(crate) fn refusal_of(error: StoreError) -> Refusal {
+    let message = error.to_string();
+    match error {
+        StoreError::Full { .. } => Refusal::new(Reason::StoreFull, message),
+        StoreError::DiskFull => Refusal::new(Reason::DiskFull, message),
+        StoreError::Corrupt { .. } => Refusal::new(Reason::DataCorruption, message),
+        StoreError::Compacted { oldest } => {
+            let oldest = oldest.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+            Refusal::new(Reason::EventsCompacted, message).fact("oldest_sequences", oldest)
+        }
+        StoreError::Unsupported(_) => Refusal::new(Reason::UnsupportedByStore, message),
+        StoreError::Fenced { .. } | StoreError::InUse { .. } | StoreError::Unavailable(_) => {
+            Refusal::new(Reason::StoreUnavailable, message).retry_after(coretex_domain::Span::secs(1))
+        }
+    }
+}

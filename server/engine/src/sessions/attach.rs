@@ -1,0 +1,293 @@
+//! How a worker joins: Hello for a new session, Resume for one whose stream dropped.
+
+use super::handle::{Attached, Outbox, SessionHandle, shard_of};
+use super::stay::{OUTBOX_MAX, Stay, Stream};
+use crate::api::{HeldLease, HeldVerdict, Hello, Resume, Resumed, ServerFrame, Welcome};
+use crate::mail::{Mail, ReplyTo};
+use crate::shared::Shared;
+use crate::tokens::LeaseClaim;
+use coretex_domain::limits::{OFFER_TTL, SESSION_TTL_MAX, SESSION_TTL_MIN};
+use coretex_domain::session::{Lane, Session};
+use coretex_domain::{Job, Reason, Refusal, SessionId, ShardId, Span};
+use coretex_kernel::input::{Held, Input, Reply};
+use coretex_ports::Write;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::{mpsc, oneshot};
+
+/// Opens a session. Its row is committed before the worker is welcomed, so that it can be resumed after a crash.
+pub(crate) async fn hello(shared: &Arc<Shared>, hello: Hello) -> Result<(Welcome, Attached), Refusal> {
+    refuse_when_draining(shared)?;
+    replace_older(shared, &hello)?;
+    let session = Arc::new(new_session(shared, &hello, false));
+    let stay = open(shared, session.clone()).await?;
+    shared.dispatcher().join(session.clone(), &FxHashMap::default());
+    let (attached, generation) = attach(shared, &stay);
+    let welcome = welcome(shared, &session, generation, hello.heartbeat);
+    Ok((welcome, attached))
+}
+
+/// Commits the row of a new session and takes it in.
+pub(crate) async fn open(shared: &Arc<Shared>, session: Arc<Session>) -> Result<Arc<Stay>, Refusal> {
+    write_row(shared, session.clone()).await?;
+    let now = shared.env.clock.now();
+    let stay = Arc::new(Stay::new(session, now.mono, now.wall));
+    shared.sessions.insert(stay.clone());
+    Ok(stay)
+}
+
+fn refuse_when_draining(shared: &Shared) -> Result<(), Refusal> {
+    match shared.is_draining.load(Ordering::Acquire) {
+        true => Err(Refusal::new(Reason::ShuttingDown, "the node drains").retry_after(Span::secs(1))),
+        false => Ok(()),
+    }
+}
+
+pub(crate) fn new_session(shared: &Shared, hello: &Hello, is_polling: bool) -> Session {
+    let now = shared.env.clock.now().wall;
+    let chance = shared.env.dice.bits();
+    let shard = ShardId((chance & 0xff).to_le_bytes()[0]);
+    let session_id = SessionId::make(now.0, chance, shard);
+    let worker_id = if hello.worker_id.is_empty() {
+        Arc::from(format!("worker-{}", &session_id.to_string()[4..]))
+    } else {
+        hello.worker_id.clone()
+    };
+    let wanted = hello.ttl.unwrap_or(shared.settings.session_ttl);
+    let ttl = if is_polling {
+        shared.settings.poll_session_ttl
+    } else {
+        wanted.clamp(SESSION_TTL_MIN, SESSION_TTL_MAX)
+    };
+    Session {
+        session_id,
+        epoch: 1,
+        namespace: hello.namespace.clone(),
+        worker_id,
+        principal: hello.principal.clone(),
+        pool: hello.pool.clone(),
+        capabilities: hello.capabilities.clone(),
+        labels: hello.labels.clone(),
+        lanes: hello.lanes.clone(),
+        ttl,
+        sdk: hello.sdk.clone(),
+        host: hello.host.clone(),
+        create_time: now,
+        is_polling,
+    }
+}
+
+/// A second session of one worker id: the newer is schedulable, the older is told, and its leases live on.
+fn replace_older(shared: &Arc<Shared>, hello: &Hello) -> Result<(), Refusal> {
+    let Some(older) = shared.sessions.of_worker(&hello.namespace, &hello.worker_id) else { return Ok(()) };
+    let session = older.session();
+    let is_live = older.inner().stream.is_some();
+    if is_live && session.principal != hello.principal {
+        let message = format!("worker_id: {} has a live session of another identity", hello.worker_id);
+        return Err(Refusal::new(Reason::WorkerIdTaken, message));
+    }
+    shared.dispatcher().set_schedulable(session.session_id, false);
+    older.send_control(ServerFrame::GoAway {
+        reason: "REPLACED".into(),
+        drain: session.ttl,
+        reconnect_after: Span::ZERO,
+        is_replaced: true,
+    });
+    Ok(())
+}
+
+pub(crate) async fn write_row(shared: &Shared, session: Arc<Session>) -> Result<(), Refusal> {
+    let (answer, done) = oneshot::channel();
+    shared.post_waiting(0, Mail::Rows(vec![Write::Session(session)], answer)).await?;
+    done.await
+        .unwrap_or_else(|_| Err(Refusal::new(Reason::OutcomeUnknown, "the shard was reloaded meanwhile")))
+}
+
+fn attach(shared: &Arc<Shared>, stay: &Arc<Stay>) -> (Attached, u32) {
+    let (control_in, control) = mpsc::unbounded_channel();
+    let (data_in, data) = mpsc::channel(OUTBOX_MAX);
+    let generation = stay.session().epoch;
+    let mut inner = stay.inner();
+    inner.assign_no = 0;
+    inner.is_draining = false;
+    inner.stream = Some(Stream { generation, control: control_in, data: data_in });
+    drop(inner);
+    let handle = SessionHandle { shared: shared.clone(), stay: stay.clone(), generation };
+    (Attached { outbox: Outbox { control, data }, handle }, generation)
+}
+
+fn welcome(shared: &Shared, session: &Session, epoch: u32, heartbeat: Option<Span>) -> Welcome {
+    let most = Span((session.ttl.0 / 3).max(100));
+    Welcome {
+        session_id: session.session_id,
+        worker_id: session.worker_id.clone(),
+        epoch,
+        resume_token: shared.tokens().resume(&session.namespace, session.session_id, &session.worker_id),
+        heartbeat_interval: heartbeat.unwrap_or(shared.settings.heartbeat).min(most).max(Span(100)),
+        session_ttl: session.ttl,
+        offer_ttl: OFFER_TTL,
+        server_time: shared.env.clock.now().wall,
+        resumed: None,
+        verdicts: Vec::new(),
+    }
+}
+
+/// Takes a session up again on a new stream, or opens a new one when it is gone.
+pub(crate) async fn resume(shared: &Arc<Shared>, resume: Resume) -> Result<(Welcome, Attached), Refusal> {
+    refuse_when_draining(shared)?;
+    let found = shared.sessions.find(resume.session_id).filter(|stay| {
+        let session = stay.session();
+        session.namespace == resume.namespace
+            && session.principal == resume.principal
+            && shared.tokens().opens_session(
+                &session.namespace,
+                session.session_id,
+                &session.worker_id,
+                &resume.token,
+            )
+    });
+    let Some(stay) = found else { return resume_gone(shared, resume).await };
+    let session_id = resume.session_id;
+    shared.dispatcher().set_schedulable(session_id, false);
+    let mut next = (*stay.session()).clone();
+    next.epoch += 1;
+    let next = Arc::new(next);
+    // Until the new stream is there nothing is delivered: what is committed meanwhile counts as never arrived.
+    stay.inner().stream = None;
+    stay.set_session(next.clone());
+    stay.seen(shared.env.clock.now());
+    write_row(shared, next.clone()).await?;
+    let (resumed, outstanding) = settle_held(shared, &stay, resume.held).await?;
+    shared.dispatcher().join(next.clone(), &outstanding);
+    let (attached, generation) = attach(shared, &stay);
+    stay.rewind_reports();
+    stay.inner().resend_controls();
+    let mut welcome = welcome(shared, &next, generation, None);
+    welcome.resumed = Some(resumed);
+    Ok((welcome, attached))
+}
+
+/// The session is gone: its leases were closed with it.
+async fn resume_gone(shared: &Arc<Shared>, resume: Resume) -> Result<(Welcome, Attached), Refusal> {
+    let Some(again) = resume.hello else {
+        return Err(Refusal::new(
+            Reason::SessionNotFound,
+            format!("session {} has ended", resume.session_id),
+        ));
+    };
+    let (mut welcome, attached) = hello(shared, again).await?;
+    welcome.verdicts = resume.held.iter().map(|held| (held.lease_id, HeldVerdict::Lost)).collect();
+    Ok((welcome, attached))
+}
+
+/// Reconciles without a new stream, for a `Sync`.
+pub(crate) async fn reconcile(
+    shared: &Arc<Shared>,
+    stay: &Arc<Stay>,
+    held: Vec<HeldLease>,
+) -> Result<Resumed, Refusal> {
+    settle_held(shared, stay, held).await.map(|(resumed, _)| resumed)
+}
+
+async fn settle_held(
+    shared: &Arc<Shared>,
+    stay: &Arc<Stay>,
+    held: Vec<HeldLease>,
+) -> Result<(Resumed, FxHashMap<Arc<str>, u32>), Refusal> {
+    let session = stay.session();
+    let tokens = shared.tokens();
+    let mut resumed = Resumed { last_report_seq: stay.durable_up_to(), ..Resumed::default() };
+    let mut parts: Vec<Vec<Held>> = vec![Vec::new(); shared.mailboxes.len()];
+    for lease in held {
+        match tokens.open_lease(&session.namespace, &lease.token) {
+            Some(LeaseClaim { job, serial, shard }) if shard == shard_of(lease.lease_id) => {
+                let one = Held { lease_id: lease.lease_id, job, serial, is_finished: lease.is_finished };
+                parts[shared.loop_of(shard)].push(one);
+            }
+            Some(_) | None => resumed.verdicts.push((lease.lease_id, HeldVerdict::Lost)),
+        }
+    }
+    let mut outstanding: FxHashMap<Arc<str>, u32> = FxHashMap::default();
+    let mut kept = Vec::new();
+    for (who, held) in parts.into_iter().enumerate() {
+        let (answer, done) = oneshot::channel();
+        let input = Input::Reconcile { session: session.session_id, held };
+        shared.post_waiting(who, Mail::Decide(input, ReplyTo::One(answer))).await?;
+        let reply = done
+            .await
+            .unwrap_or_else(|_| Err(Refusal::new(Reason::OutcomeUnknown, "the shard was reloaded")))?;
+        let Reply::Reconciled(part) = reply else { continue };
+        resumed.verdicts.extend(part.verdicts);
+        resumed.unknown_to_worker.extend(part.unknown_to_worker);
+        for (lease, lane) in part.kept {
+            kept.push(lease);
+            *outstanding.entry(lane).or_default() += 1;
+        }
+    }
+    stay.set_held(kept.into_iter());
+    Ok((resumed, outstanding))
+}
+
+/// No more work for this worker; what it has not started comes back.
+pub(crate) async fn drain(shared: &Arc<Shared>, stay: &Arc<Stay>) {
+    let session = stay.session().session_id;
+    stay.inner().is_draining = true;
+    shared.dispatcher().set_schedulable(session, false);
+    for who in 0..shared.mailboxes.len() {
+        let mail = Mail::Decide(Input::ReturnUnstarted { session }, ReplyTo::Nobody);
+        let _ = shared.post_waiting(who, mail).await;
+    }
+}
+
+/// Changes lanes and labels of a session. Leases it holds are not touched; credit starts again.
+pub(crate) async fn update_registration(
+    shared: &Arc<Shared>,
+    stay: &Arc<Stay>,
+    lanes: Vec<Lane>,
+    labels: Vec<(Arc<str>, Arc<str>)>,
+) -> Result<(), Refusal> {
+    let mut next = (*stay.session()).clone();
+    next.lanes = lanes;
+    next.labels = labels;
+    let next = Arc::new(next);
+    write_row(shared, next.clone()).await?;
+    stay.set_session(next.clone());
+    shared.dispatcher().join(next, &FxHashMap::default());
+    Ok(())
+}
+
+/// The open job of a lease that the session holds.
+pub(crate) async fn job_of_lease(shared: &Shared, session: SessionId, lease_id: u64) -> Option<Arc<Job>> {
+    let (answer, done) = oneshot::channel();
+    let mail = Mail::Decide(Input::JobOfLease { session, lease_id }, ReplyTo::One(answer));
+    shared.post_waiting(shared.loop_of(shard_of(lease_id)), mail).await.ok()?;
+    match done.await.ok()?.ok()? {
+        Reply::Job(found) => found.ok(),
+        _ => None,
+    }
+}
+
+/// Sessions that were stored before this process began: they may come back until their TTL.
+pub(crate) fn restore(shared: &Arc<Shared>, sessions: Vec<Arc<Session>>) {
+    let now = shared.env.clock.now();
+    for session in sessions {
+        if shared.sessions.find(session.session_id).is_some() {
+            continue;
+        }
+        let stay = Arc::new(Stay::new(session, now.mono, now.wall));
+        shared.sessions.insert(stay);
+    }
+}
+
+/// Ends leases whose session has no row any more: a crash between the row's end and its leases' end.
+pub(crate) async fn end_orphans(shared: &Arc<Shared>, sessions: Vec<SessionId>) {
+    for session in sessions {
+        if shared.sessions.find(session).is_none() {
+            for who in 0..shared.mailboxes.len() {
+                let mail = Mail::Decide(Input::SessionEnd { session }, ReplyTo::Nobody);
+                let _ = shared.post_waiting(who, mail).await;
+            }
+        }
+    }
+}

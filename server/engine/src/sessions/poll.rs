@@ -1,0 +1,232 @@
+//! Workers without a stream: long polls hand out work, unary reports settle it. Each call is a heartbeat.
+
+use super::attach;
+use super::stay::{OUTBOX_MAX, Stay, Stream};
+use crate::api::{
+    Assignment, Caller, ControlEntry, Hello, LeaseName, Poll, Polled, Rejection, ServerFrame, Update,
+    UpdateKind,
+};
+use crate::mail::{Mail, ReplyTo};
+use crate::shared::Shared;
+use coretex_domain::limits::SLOTS_MAX;
+use coretex_domain::session::Lane;
+use coretex_domain::{Reason, Refusal, SessionId};
+use coretex_kernel::input::{Input, LeaseRef, RejectCode, Reply, Update as KernelUpdate};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// The one lane of a polling worker.
+const LANE: &str = "poll";
+
+/// Waits for work and hands it out started: the attempt's clock runs from here, so a lost answer is found by it.
+pub(crate) async fn poll(shared: &Arc<Shared>, poll: Poll) -> Result<Polled, Refusal> {
+    let stay = find_or_open(shared, &poll).await?;
+    let session = stay.session();
+    stay.seen(shared.env.clock.now());
+    let mut outbox = OutboxLoan::new(shared, &stay)?;
+    grant(shared, &stay, poll.max_jobs);
+    let until = shared.env.clock.now().mono + poll.timeout;
+    let first = tokio::select! {
+        frame = outbox.data.recv() => frame,
+        () = shared.env.clock.sleep_until(until) => None,
+    };
+    shared.dispatcher().withdraw(session.session_id);
+    let mut assignments = Vec::new();
+    let mut frame = first.or_else(|| outbox.data.try_recv().ok());
+    while let Some(ServerFrame::Assign { assignments: more, .. }) = frame {
+        assignments.extend(more);
+        frame = outbox.data.try_recv().ok();
+    }
+    stay.seen(shared.env.clock.now());
+    drop(outbox);
+    let started = start(shared, &stay, assignments).await?;
+    Ok(Polled {
+        session_id: session.session_id,
+        session_ttl: session.ttl,
+        assignments: started,
+        cancel: stay.take_controls(),
+    })
+}
+
+async fn find_or_open(shared: &Arc<Shared>, poll: &Poll) -> Result<Arc<Stay>, Refusal> {
+    let lanes = vec![Lane { lane_id: LANE.into(), topics: poll.topics.clone(), slots: SLOTS_MAX }];
+    if let Some(id) = poll.session_id {
+        let found = shared.sessions.find(id).filter(|stay| {
+            let session = stay.session();
+            session.namespace == poll.namespace && session.principal == poll.principal && session.is_polling
+        });
+        let Some(stay) = found else {
+            return Err(Refusal::new(
+                Reason::SessionNotFound,
+                format!("session {id} has ended; poll without session_id"),
+            ));
+        };
+        if stay.session().lanes != lanes {
+            let labels = stay.session().labels.clone();
+            attach::update_registration(shared, &stay, lanes, labels).await?;
+        }
+        return Ok(stay);
+    }
+    let hello = Hello {
+        namespace: poll.namespace.clone(),
+        principal: poll.principal.clone(),
+        worker_id: poll.worker_id.clone(),
+        pool: poll.pool.clone(),
+        capabilities: Vec::new(),
+        labels: Vec::new(),
+        lanes,
+        sdk: "poll".into(),
+        host: "".into(),
+        heartbeat: None,
+        ttl: None,
+    };
+    // The same worker polling without its session id goes on with the session it has.
+    if let Some(stay) = shared.sessions.of_worker(&poll.namespace, &poll.worker_id) {
+        let session = stay.session();
+        if session.is_polling && session.principal == poll.principal && session.lanes == hello.lanes {
+            return Ok(stay);
+        }
+    }
+    let session = Arc::new(attach::new_session(shared, &hello, true));
+    let stay = attach::open(shared, session.clone()).await?;
+    shared.dispatcher().join(session, &FxHashMap::default());
+    Ok(stay)
+}
+
+/// The receiving end of a polling session waits in the session between calls; one call at a time has it. A call
+/// that is dropped half-way puts it back and takes back its credit.
+struct OutboxLoan {
+    shared: Arc<Shared>,
+    stay: Arc<Stay>,
+    data: mpsc::Receiver<ServerFrame>,
+}
+
+impl OutboxLoan {
+    fn new(shared: &Arc<Shared>, stay: &Arc<Stay>) -> Result<OutboxLoan, Refusal> {
+        let mut inner = stay.inner();
+        let data = if inner.stream.is_none() {
+            let (sender, receiver) = mpsc::channel(OUTBOX_MAX);
+            let (control, _) = mpsc::unbounded_channel();
+            inner.stream = Some(Stream { generation: 1, control, data: sender });
+            receiver
+        } else {
+            let message = "another poll of this session is waiting; one at a time, or use another worker_id";
+            inner.parked_outbox.take().ok_or_else(|| Refusal::new(Reason::TooMany, message))?
+        };
+        drop(inner);
+        Ok(OutboxLoan { shared: shared.clone(), stay: stay.clone(), data })
+    }
+}
+
+impl Drop for OutboxLoan {
+    fn drop(&mut self) {
+        self.shared.dispatcher().withdraw(self.stay.session().session_id);
+        let (_, empty) = mpsc::channel(1);
+        self.stay.inner().parked_outbox = Some(std::mem::replace(&mut self.data, empty));
+    }
+}
+
+fn grant(shared: &Arc<Shared>, stay: &Stay, max_jobs: u32) {
+    let session = stay.session().session_id;
+    let wakes = {
+        let mut dispatcher = shared.dispatcher();
+        dispatcher.set_schedulable(session, true);
+        let total = dispatcher.assigned_total(session, LANE) + u64::from(max_jobs);
+        dispatcher.grant(session, LANE, total).unwrap_or_default()
+    };
+    shared.wake(wakes);
+}
+
+/// Commits the start of what was handed out; leases that ended meanwhile are left out.
+async fn start(
+    shared: &Arc<Shared>,
+    stay: &Arc<Stay>,
+    assignments: Vec<Assignment>,
+) -> Result<Vec<Assignment>, Refusal> {
+    if assignments.is_empty() {
+        return Ok(assignments);
+    }
+    let caller = Caller { namespace: stay.namespace(), actor: "".into() };
+    let updates = assignments
+        .iter()
+        .map(|a| Update { lease: LeaseName::Token(a.token.clone()), kind: UpdateKind::Started })
+        .collect();
+    let rejected = settle(shared, &caller, stay.session().session_id, updates).await?;
+    let is_stale =
+        |n: usize| rejected.iter().any(|r| r.index as usize == n && matches!(r.code, RejectCode::StaleLease));
+    Ok(assignments.into_iter().enumerate().filter(|(n, _)| !is_stale(*n)).map(|(_, a)| a).collect())
+}
+
+/// Unary reports: by token, so they need no stream and work from anywhere.
+pub(crate) async fn report_by_token(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    session: Option<SessionId>,
+    updates: Vec<Update>,
+) -> Result<(Vec<Rejection>, Vec<ControlEntry>), Refusal> {
+    let stay = session.and_then(|id| shared.sessions.find(id)).filter(|s| s.namespace() == caller.namespace);
+    if let Some(stay) = &stay {
+        stay.seen(shared.env.clock.now());
+    } else if let Some(id) = session {
+        return Err(Refusal::new(Reason::SessionNotFound, format!("session {id} has ended")));
+    }
+    let rejected = settle(shared, caller, session.unwrap_or(SessionId(0)), updates).await?;
+    let controls = stay.map(|s| if s.session().is_polling { s.take_controls() } else { s.open_controls() });
+    Ok((rejected, controls.unwrap_or_default()))
+}
+
+async fn settle(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    session: SessionId,
+    updates: Vec<Update>,
+) -> Result<Vec<Rejection>, Refusal> {
+    let tokens = shared.tokens();
+    let mut rejected = Vec::new();
+    let mut parts: Vec<(Vec<KernelUpdate>, Vec<u32>)> =
+        (0..shared.mailboxes.len()).map(|_| Default::default()).collect();
+    for (index, update) in (0u32..).zip(updates) {
+        let LeaseName::Token(token) = update.lease else {
+            return Err(Refusal::field(format!("updates[{index}].lease_token"), "required here"));
+        };
+        match tokens.open_lease(&caller.namespace, &token) {
+            Some(claim) => {
+                let part = &mut parts[shared.loop_of(claim.shard)];
+                part.0.push(KernelUpdate {
+                    lease: LeaseRef::Token { job: claim.job, serial: claim.serial },
+                    kind: update.kind,
+                });
+                part.1.push(index);
+            }
+            None => rejected.push(Rejection {
+                seq: 0,
+                index,
+                code: RejectCode::StaleLease,
+                message: "the lease token is not one of this namespace".into(),
+            }),
+        }
+    }
+    for (who, (updates, indexes)) in parts.into_iter().enumerate() {
+        if updates.is_empty() {
+            continue;
+        }
+        let (answer, done) = oneshot::channel();
+        shared
+            .post_waiting(who, Mail::Decide(Input::Report { session, updates }, ReplyTo::One(answer)))
+            .await?;
+        let reply = done
+            .await
+            .unwrap_or_else(|_| Err(Refusal::new(Reason::OutcomeUnknown, "the shard was reloaded")))?;
+        if let Reply::Reported(list) = reply {
+            rejected.extend(list.into_iter().map(|r| Rejection {
+                seq: 0,
+                index: indexes.get(r.index).copied().unwrap_or(u32::MAX),
+                code: r.code,
+                message: r.message,
+            }));
+        }
+    }
+    rejected.sort_by_key(|r| r.index);
+    Ok(rejected)
+}

@@ -1,0 +1,293 @@
+//! One session: what was sent on it, what is held by it, and when it was last heard of.
+
+use crate::api::{ControlAction, ControlEntry, Rejection, ServerFrame, WorkerInfo};
+use coretex_domain::session::Session;
+use coretex_domain::{Namespace, Time};
+use coretex_kernel::input::Rejected;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+/// Data frames that may wait for a slow worker before its stream is closed.
+pub(crate) const OUTBOX_MAX: usize = 4_096;
+/// Control entries kept until the worker acknowledges them.
+const CONTROLS_MAX: usize = 4_096;
+
+/// The sending side of a live stream.
+pub(crate) struct Stream {
+    /// Counts streams of the session: closing an old one never touches a newer.
+    pub(crate) generation: u32,
+    pub(crate) control: mpsc::UnboundedSender<ServerFrame>,
+    pub(crate) data: mpsc::Sender<ServerFrame>,
+}
+
+/// A report that waits for the commits of its parts.
+struct Waiting {
+    parts: usize,
+    rejected: Vec<Rejection>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) stream: Option<Stream>,
+    pub(crate) assign_no: u64,
+    control_no: u64,
+    controls: BTreeMap<u64, ControlEntry>,
+    /// Leases handed out and not yet reported or taken back: id → number of the Assign frame.
+    leases: FxHashMap<u64, u64>,
+    pub(crate) is_draining: bool,
+    /// The receiving end of a polling session, between its calls.
+    pub(crate) parked_outbox: Option<mpsc::Receiver<ServerFrame>>,
+    reports: BTreeMap<u64, Waiting>,
+    /// Newest report received, and newest with all before it committed.
+    last_seq: u64,
+    durable_up_to: u64,
+    mismatches: u32,
+}
+
+pub(crate) struct Stay {
+    session: Mutex<Arc<Session>>,
+    inner: Mutex<Inner>,
+    /// Monotonic time of the last sign of life.
+    last_seen: AtomicU64,
+    last_seen_wall: AtomicU64,
+}
+
+/// What the stream said about a report.
+pub(crate) enum Receipt {
+    New,
+    /// Already durable, or on its way: nothing to do but ack again.
+    Repeat,
+}
+
+impl Stay {
+    pub(crate) fn new(session: Arc<Session>, mono: Time, wall: Time) -> Stay {
+        Stay {
+            session: Mutex::new(session),
+            inner: Mutex::default(),
+            last_seen: AtomicU64::new(mono.0),
+            last_seen_wall: AtomicU64::new(wall.0),
+        }
+    }
+
+    pub(crate) fn session(&self) -> Arc<Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_session(&self, session: Arc<Session>) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn seen(&self, now: coretex_domain::time::Now) {
+        self.last_seen.fetch_max(now.mono.0, Ordering::Relaxed);
+        self.last_seen_wall.fetch_max(now.wall.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        Time(self.last_seen.load(Ordering::Relaxed)) + self.session().ttl
+    }
+
+    pub(crate) fn namespace(&self) -> Namespace {
+        self.session().namespace.clone()
+    }
+
+    pub(crate) fn info(&self) -> WorkerInfo {
+        let inner = self.inner();
+        WorkerInfo {
+            session: self.session(),
+            running: u32::try_from(inner.leases.len()).unwrap_or(u32::MAX),
+            is_connected: inner.stream.is_some(),
+            is_draining: inner.is_draining,
+            last_seen: Time(self.last_seen_wall.load(Ordering::Relaxed)),
+        }
+    }
+
+    // === frames out ===
+
+    pub(crate) fn send_control(&self, frame: ServerFrame) {
+        if let Some(stream) = &self.inner().stream {
+            let _ = stream.control.send(frame);
+        }
+    }
+
+    pub(crate) fn control(&self, lease_id: u64, action: ControlAction) {
+        let mut inner = self.inner();
+        inner.control_no += 1;
+        let entry = ControlEntry { control_id: inner.control_no, lease_id, action };
+        if inner.controls.len() >= CONTROLS_MAX {
+            inner.controls.pop_first();
+        }
+        inner.controls.insert(entry.control_id, entry.clone());
+        if matches!(entry.action, ControlAction::Reclaim) {
+            inner.leases.remove(&lease_id);
+        }
+        if let Some(stream) = &inner.stream {
+            let _ = stream.control.send(ServerFrame::Control(vec![entry]));
+        }
+    }
+
+    pub(crate) fn controls_acked(&self, ids: &[u64]) {
+        let mut inner = self.inner();
+        for id in ids {
+            inner.controls.remove(id);
+        }
+    }
+
+    /// Control entries nobody has acknowledged; polling workers get them with their next call.
+    pub(crate) fn open_controls(&self) -> Vec<ControlEntry> {
+        self.inner().controls.values().cloned().collect()
+    }
+
+    pub(crate) fn take_controls(&self) -> Vec<ControlEntry> {
+        std::mem::take(&mut self.inner().controls).into_values().collect()
+    }
+
+    // === leases ===
+
+    pub(crate) fn hold(inner: &mut Inner, lease_id: u64, assign_no: u64) {
+        inner.leases.insert(lease_id, assign_no);
+    }
+
+    pub(crate) fn forget(&self, lease_id: u64) {
+        self.inner().leases.remove(&lease_id);
+    }
+
+    pub(crate) fn forget_all(&self, leases: &[u64]) {
+        let mut inner = self.inner();
+        for lease in leases {
+            inner.leases.remove(lease);
+        }
+    }
+
+    pub(crate) fn holds(&self, lease_id: u64) -> bool {
+        self.inner().leases.contains_key(&lease_id)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        let inner = self.inner();
+        inner.leases.is_empty() && inner.reports.is_empty()
+    }
+
+    /// Replaces the set of held leases after a reconciliation.
+    pub(crate) fn set_held(&self, leases: impl Iterator<Item = u64>) {
+        let mut inner = self.inner();
+        inner.leases = leases.map(|lease| (lease, 0)).collect();
+        inner.mismatches = 0;
+    }
+
+    /// Compares the worker's digest at its cut with ours. True if they differ for the second time in a row: one
+    /// difference may be a frame in flight.
+    pub(crate) fn digest_differs(&self, held_digest: u64, last_assign_no: u64, last_report_seq: u64) -> bool {
+        let mut inner = self.inner();
+        if last_report_seq < inner.last_seq {
+            return false;
+        }
+        let ours = inner
+            .leases
+            .iter()
+            .filter(|(_, assign_no)| **assign_no <= last_assign_no)
+            .fold(0, |digest, (lease, _)| digest ^ lease_hash(*lease));
+        if ours == held_digest {
+            inner.mismatches = 0;
+            return false;
+        }
+        inner.mismatches += 1;
+        inner.mismatches >= 2
+    }
+
+    // === reports ===
+
+    /// Notes that a report has come in `parts` parts. A repeat is answered at once if it is durable.
+    pub(crate) fn report_begins(&self, seq: u64, parts: usize) -> Receipt {
+        let mut inner = self.inner();
+        if seq <= inner.last_seq {
+            if seq <= inner.durable_up_to {
+                inner.ack(Vec::new());
+            }
+            return Receipt::Repeat;
+        }
+        inner.last_seq = seq;
+        inner.reports.insert(seq, Waiting { parts, rejected: Vec::new() });
+        Receipt::New
+    }
+
+    /// One part of a report is committed.
+    pub(crate) fn report_done(&self, seq: u64, rejected: Vec<Rejected>, indexes: Option<&[u32]>) {
+        let mut inner = self.inner();
+        let Some(waiting) = inner.reports.get_mut(&seq) else { return };
+        waiting.rejected.extend(rejected.into_iter().map(|r| {
+            Rejection {
+                seq,
+                index: indexes
+                    .and_then(|map| map.get(r.index).copied())
+                    .unwrap_or(u32::try_from(r.index).unwrap_or(u32::MAX)),
+                code: r.code,
+                message: r.message,
+            }
+        }));
+        waiting.parts = waiting.parts.saturating_sub(1);
+        let mut all_rejected = Vec::new();
+        let mut has_moved = false;
+        while let Some(first) = inner.reports.first_entry() {
+            if first.get().parts > 0 {
+                break;
+            }
+            let (done, waiting) = first.remove_entry();
+            all_rejected.extend(waiting.rejected);
+            inner.durable_up_to = done;
+            has_moved = true;
+        }
+        if has_moved {
+            inner.ack(all_rejected);
+        }
+    }
+
+    pub(crate) fn durable_up_to(&self) -> u64 {
+        self.inner().durable_up_to
+    }
+
+    /// After a resume reports are counted from what is durable; those in flight are resent or rejected by lease.
+    pub(crate) fn rewind_reports(&self) {
+        let mut inner = self.inner();
+        if inner.reports.is_empty() {
+            inner.last_seq = inner.durable_up_to;
+        }
+    }
+}
+
+impl Inner {
+    fn ack(&mut self, rejected: Vec<Rejection>) {
+        if let Some(stream) = &self.stream {
+            let _ =
+                stream.control.send(ServerFrame::ReportAck { durable_up_to: self.durable_up_to, rejected });
+        }
+    }
+
+    /// Sends a data frame; a worker that does not read loses its stream, not its session.
+    pub(crate) fn send_data(&mut self, frame: ServerFrame) {
+        if let Some(stream) = &self.stream
+            && stream.data.try_send(frame).is_err()
+        {
+            tracing::warn!("a worker does not read its stream; the stream is closed");
+            self.stream = None;
+        }
+    }
+
+    pub(crate) fn resend_controls(&mut self) {
+        let entries: Vec<ControlEntry> = self.controls.values().cloned().collect();
+        if let (Some(stream), false) = (&self.stream, entries.is_empty()) {
+            let _ = stream.control.send(ServerFrame::Control(entries));
+        }
+    }
+}
+
+/// The hash whose XOR over all held leases is the digest of a heartbeat: XXH3-64 of the eight little-endian bytes.
+pub fn lease_hash(lease_id: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&lease_id.to_le_bytes())
+}

@@ -1,0 +1,221 @@
+//! What the loops, the sessions and the façade of one engine share.
+
+use crate::api::Settings;
+use crate::events::Events;
+use crate::mail::Mail;
+use crate::metrics::EngineMetrics;
+use crate::output::Outputs;
+use crate::sessions::Sessions;
+use crate::tokens::Tokens;
+use coretex_domain::topic::Topic;
+use coretex_domain::{Namespace, Reason, Refusal, ShardId, Span, Time};
+use coretex_kernel::Dispatcher;
+use coretex_kernel::dispatcher::Wake;
+use coretex_kernel::input::{Closed, Input};
+use coretex_ports::{Env, Store};
+use rustc_hash::FxHashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::{Notify, mpsc};
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) env: Env,
+    pub(crate) settings: Settings,
+    dispatcher: Mutex<Dispatcher>,
+    pub(crate) mailboxes: Vec<mpsc::Sender<Mail>>,
+    pub(crate) nudges: Vec<Arc<Nudge>>,
+    pub(crate) halt: Halt,
+    /// Set when the loops have stopped for good.
+    pub(crate) gone: Halt,
+    pub(crate) sessions: Sessions,
+    pub(crate) events: Events,
+    pub(crate) outputs: Outputs,
+    pub(crate) metrics: Arc<EngineMetrics>,
+    tokens: RwLock<Arc<Tokens>>,
+    pub(crate) epoch: AtomicU64,
+    /// Per loop: open jobs, and jobs that have left memory.
+    pub(crate) open_jobs: Vec<AtomicU64>,
+    pub(crate) departed: Vec<AtomicU64>,
+    pub(crate) is_up: AtomicBool,
+    pub(crate) is_draining: AtomicBool,
+    pub(crate) start_time: Time,
+    /// The catalog's topic rows, as committed.
+    topic_rows: RwLock<Vec<Arc<Topic>>>,
+    pub(crate) topic_turn: tokio::sync::Mutex<()>,
+    /// Rung when the time of the next retention pass may have moved closer.
+    pub(crate) clean_soon: Notify,
+}
+
+/// Inputs that reach a loop beside its mailbox, so that a full mailbox never holds them up.
+#[derive(Default)]
+pub(crate) struct Nudge {
+    inputs: Mutex<Vec<Input>>,
+    pub(crate) notify: Notify,
+}
+
+impl Nudge {
+    fn push(&self, input: Input) {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(input);
+        self.notify.notify_one();
+    }
+    pub(crate) fn take(&self) -> Vec<Input> {
+        std::mem::take(&mut *self.inputs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Stops all loops of an engine at once.
+#[derive(Default)]
+pub(crate) struct Halt {
+    is_set: AtomicBool,
+    notify: Notify,
+}
+
+impl Halt {
+    pub(crate) fn set(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+    pub(crate) fn clear(&self) {
+        self.is_set.store(false, Ordering::Release);
+    }
+    /// Completes once [`Halt::set`] was called.
+    pub(crate) async fn notified_for(&self, _who: usize) {
+        loop {
+            let notified = self.notify.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.is_set.load(Ordering::Acquire) {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// What a new engine starts from.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) env: Env,
+    pub(crate) settings: Settings,
+    pub(crate) mailboxes: Vec<mpsc::Sender<Mail>>,
+    pub(crate) sequences: Box<[u64; 256]>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Shared {
+        let loops = parts.mailboxes.len();
+        let start_time = parts.env.clock.now().wall;
+        Shared {
+            store: parts.store,
+            env: parts.env,
+            settings: parts.settings,
+            dispatcher: Mutex::new(Dispatcher::default()),
+            mailboxes: parts.mailboxes,
+            nudges: (0..loops).map(|_| Arc::default()).collect(),
+            halt: Halt::default(),
+            gone: Halt::default(),
+            sessions: Sessions::default(),
+            events: Events::new(parts.sequences),
+            outputs: Outputs::default(),
+            metrics: Arc::default(),
+            tokens: RwLock::new(Arc::new(Tokens::new(Vec::new()))),
+            epoch: AtomicU64::new(0),
+            open_jobs: (0..loops).map(|_| AtomicU64::new(0)).collect(),
+            departed: (0..loops).map(|_| AtomicU64::new(0)).collect(),
+            is_up: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
+            start_time,
+            topic_rows: RwLock::default(),
+            topic_turn: tokio::sync::Mutex::default(),
+            clean_soon: Notify::new(),
+        }
+    }
+
+    pub(crate) fn dispatcher(&self) -> MutexGuard<'_, Dispatcher> {
+        self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_tokens(&self, tokens: Tokens) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+    }
+
+    pub(crate) fn topic_rows(&self, namespace: &Namespace) -> Vec<Arc<Topic>> {
+        let rows = self.topic_rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.iter().filter(|row| row.namespace == *namespace).cloned().collect()
+    }
+
+    pub(crate) fn keep_topic_row(&self, topic: Arc<Topic>) {
+        let mut rows = self.topic_rows.write().unwrap_or_else(PoisonError::into_inner);
+        rows.retain(|row| row.namespace != topic.namespace || row.name != topic.name);
+        rows.push(topic);
+    }
+
+    pub(crate) fn loop_of(&self, shard: ShardId) -> usize {
+        usize::from(shard.0) % self.mailboxes.len()
+    }
+
+    /// Sends without waiting; a full mailbox is an honest refusal.
+    pub(crate) fn post(&self, to: usize, mail: Mail) -> Result<(), Refusal> {
+        if !self.is_up.load(Ordering::Acquire) {
+            return Err(
+                Refusal::new(Reason::StoreUnavailable, "the store is not ready").retry_after(Span::secs(1))
+            );
+        }
+        self.mailboxes[to].try_send(mail).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Refusal::new(Reason::Overloaded, "too many requests wait for this shard")
+                    .retry_after(Span(100))
+            }
+            mpsc::error::TrySendError::Closed(_) => Refusal::new(Reason::ShuttingDown, "the server stops"),
+        })
+    }
+
+    /// Sends and waits for room: for frames of workers, which must not be refused.
+    pub(crate) async fn post_waiting(&self, to: usize, mail: Mail) -> Result<(), Refusal> {
+        self.mailboxes[to]
+            .send(mail)
+            .await
+            .map_err(|_| Refusal::new(Reason::ShuttingDown, "the server stops"))
+    }
+
+    /// Tells loops that something they waited for may be had again.
+    pub(crate) fn wake(&self, wakes: Vec<Wake>) {
+        for wake in wakes {
+            for who in wake.loops {
+                self.nudges[who].push(Input::Work(vec![wake.topic.clone()]));
+            }
+        }
+    }
+
+    /// Frees what closed leases held, now that their end is committed.
+    pub(crate) fn release(&self, closed: &[Closed]) {
+        if closed.is_empty() {
+            return;
+        }
+        let mut wakes = Vec::new();
+        let mut slots = FxHashSet::default();
+        {
+            let mut dispatcher = self.dispatcher();
+            for one in closed {
+                wakes.extend(dispatcher.closed(&one.topic, one.session, &one.lane_id));
+                if let Some((key, holder)) = &one.slot {
+                    for who in dispatcher.free_slot(key, *holder) {
+                        slots.insert((who, key.clone()));
+                    }
+                }
+            }
+        }
+        for one in closed {
+            self.sessions.lease_closed(one.session, one.lease_id);
+        }
+        self.wake(wakes);
+        for (who, key) in slots {
+            self.nudges[who].push(Input::SlotFree(key));
+        }
+    }
+}
