@@ -162,11 +162,11 @@ impl ShardLoop {
                         rows.extend(more);
                         replies.push(Pending::Rows(answer));
                     }
-                    Mail::Wait { namespace, job_id, answer } => match self.view.find(&namespace, &job_id) {
+                    Mail::Wait { namespace, job_id, answer } => match self.view.look(&namespace, &job_id) {
                         Some(job) => self.waiters.entry(job.key()).or_default().push(Waiter::One(answer)),
                         None => replies.push(Pending::Wait(answer)),
                     },
-                    Mail::Census(answer) => replies.push(Pending::Census(self.census(), answer)),
+                    Mail::Census(answer) => replies.push(Pending::Census(self.view.census(), answer)),
                 }
             }
             self.again = dispatch(&mut self.view, &mut dispatcher, &mut turn);
@@ -182,14 +182,6 @@ impl ShardLoop {
         let replies = replies.into_iter().map(|p| self.resolve(p, &finished.effects)).collect();
         rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
         self.commit(rows, finished.effects, replies, now.wall);
-    }
-
-    fn census(&self) -> Vec<u64> {
-        let mut counts = vec![0; 256];
-        for job in self.view.open_jobs() {
-            counts[usize::from(job.shard.0)] += 1;
-        }
-        counts
     }
 
     /// Replaces keys of new jobs by the records this group leaves.

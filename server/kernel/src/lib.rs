@@ -6,6 +6,7 @@
 pub mod dispatcher;
 pub mod input;
 pub mod mutant;
+mod packed;
 pub mod path;
 mod rate;
 pub mod ready;

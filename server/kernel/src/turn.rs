@@ -92,6 +92,8 @@ impl Turn {
                 }
                 view.remove(key);
                 effects.push(Effect::Ended(job.clone()));
+            } else if job.state.kind() == StateKind::Scheduled {
+                view.may_pack(key);
             }
             writes.push(Write::Job { job, fresh });
         }

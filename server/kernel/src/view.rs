@@ -5,6 +5,7 @@
 
 use crate::dispatcher::{LimitKey, TopicKey};
 use crate::mutant::Mutant;
+use crate::packed::Packed;
 use crate::ready::{ReadyQueue, Waiting};
 use crate::timers;
 use coretex_domain::job::spec::Placement;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 
 /// Keys of jobs that left memory lately, so that a stale look-up is noticed.
 const DEPARTED_KEPT: usize = 65_536;
+
+/// Jobs of a class that wait in full before the rest is packed: about one second of work.
+const PACK_FROM: usize = 20_000;
 
 /// Number of a topic within a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +79,12 @@ pub struct View {
     /// Which loop of the node this is.
     pub(crate) who: usize,
     pub(crate) jobs: FxHashMap<JobKey, Slot>,
+    /// Jobs that only wait, in their small form; a key is here or in `jobs`, never in both.
+    packed: FxHashMap<JobKey, (Box<Packed>, TopicNo)>,
+    /// Jobs of the last turn that may be packed.
+    to_pack: Vec<JobKey>,
+    /// Queues longer than this are packed.
+    pub pack_from: usize,
     pub(crate) keys: FxHashMap<Namespace, FxHashMap<Arc<str>, (JobKey, u128)>>,
     /// Keys given to jobs of other shards lately.
     pub(crate) claims: FxHashMap<(Namespace, Arc<str>), (JobId, u128)>,
@@ -114,6 +124,9 @@ impl View {
         View {
             who,
             jobs: FxHashMap::default(),
+            packed: FxHashMap::default(),
+            to_pack: Vec::new(),
+            pack_from: PACK_FROM,
             keys: FxHashMap::default(),
             claims: FxHashMap::default(),
             topics: Vec::new(),
@@ -155,7 +168,48 @@ impl View {
             let entry = LeaseEntry { key: job.key(), is_acked: true };
             self.sessions.entry(lease.session).or_default().leases.insert(lease.id, entry);
         }
-        self.insert(job.key(), job, now);
+        let key = job.key();
+        self.insert(key, job, now);
+        self.pack(key);
+    }
+
+    /// Notes a job that may be packed once the turn is over.
+    pub(crate) fn may_pack(&mut self, key: JobKey) {
+        self.to_pack.push(key);
+    }
+
+    /// Puts a queued job into its small form, if it is plain and its queue is long.
+    fn pack(&mut self, key: JobKey) {
+        let Some(slot) = self.jobs.get(&key).filter(|slot| slot.is_queued && slot.timer == Time::NEVER) else { return };
+        let job = slot.job.clone();
+        let class = self.class_of(&job);
+        if self.classes[class.0 as usize].live <= self.pack_from {
+            return;
+        }
+        if let Some(packed) = Packed::of(&job) {
+            let topic = self.classes[class.0 as usize].topic;
+            self.jobs.remove(&key);
+            self.packed.insert(key, (Box::new(packed), topic));
+        }
+    }
+
+    /// Makes a packed job whole again.
+    pub(crate) fn thaw(&mut self, key: JobKey) {
+        if self.packed.is_empty() {
+            return;
+        }
+        if let Some((packed, topic)) = self.packed.remove(&key) {
+            let job = packed.unpack(key, &self.topics[topic.0 as usize].key);
+            self.jobs.insert(key, Slot { job: Arc::new(job), timer: Time::NEVER, is_queued: true });
+        }
+    }
+
+    /// Makes all packed jobs of a topic whole, because their deadlines change.
+    pub(crate) fn thaw_topic(&mut self, topic: TopicNo) {
+        let keys: Vec<JobKey> = self.packed.iter().filter(|(_, (_, t))| *t == topic).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.thaw(key);
+        }
     }
 
     /// Brings counters, ready queue and timer of a job in line after a change. `before` is the state it had.
@@ -211,11 +265,8 @@ impl View {
         class.ready.push(job.spec.priority, Waiting { place: job.place, key });
         class.live += 1;
         self.dirty.insert(class_no);
-        let jobs = &self.jobs;
-        class.ready.sweep(class.live, |w| {
-            jobs.get(&w.key)
-                .is_some_and(|s| matches!(s.job.state, State::Scheduled) && s.job.place == w.place)
-        });
+        let (jobs, packed) = (&self.jobs, &self.packed);
+        class.ready.sweep(class.live, |w| is_waiting(jobs, packed, w));
     }
 
     fn set_timer(&mut self, key: JobKey, due: Time) {
@@ -255,10 +306,44 @@ impl View {
 
 const LEASE_COUNTER_MASK: u64 = (1 << 56) - 1;
 
+fn is_waiting(
+    jobs: &FxHashMap<JobKey, Slot>,
+    packed: &FxHashMap<JobKey, (Box<Packed>, TopicNo)>,
+    waiting: Waiting,
+) -> bool {
+    match jobs.get(&waiting.key) {
+        Some(slot) => {
+            slot.is_queued && matches!(slot.job.state, State::Scheduled) && slot.job.place == waiting.place
+        }
+        None => packed.get(&waiting.key).is_some_and(|(small, _)| small.place == waiting.place),
+    }
+}
+
 // === impl View: looking things up ===
 
 impl View {
-    /// An open job.
+    /// True if the entry of a ready queue still stands for a waiting job.
+    pub(crate) fn is_waiting(&self, waiting: Waiting) -> bool {
+        is_waiting(&self.jobs, &self.packed, waiting)
+    }
+
+    /// An open job by name, whatever form it is kept in.
+    pub fn look(&mut self, namespace: &Namespace, id: &JobId) -> Option<&Arc<Job>> {
+        self.thaw(id.key(namespace));
+        self.find(namespace, id)
+    }
+
+    /// Open jobs per shard.
+    pub fn census(&self) -> Vec<u64> {
+        let mut counts = vec![0; coretex_domain::limits::SHARDS];
+        let live = self.jobs.values().map(|slot| slot.job.shard);
+        for shard in live.chain(self.packed.keys().map(|key| Packed::shard(*key))) {
+            counts[usize::from(shard.0)] += 1;
+        }
+        counts
+    }
+
+    /// An open job that is not packed.
     pub fn job(&self, key: JobKey) -> Option<&Arc<Job>> {
         self.jobs.get(&key).map(|slot| &slot.job)
     }
@@ -268,12 +353,13 @@ impl View {
         self.job(id.key(namespace)).filter(|job| job.namespace == *namespace && job.id == *id)
     }
 
+    /// Open jobs that are not packed.
     pub fn open_jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
         self.jobs.values().map(|slot| &slot.job)
     }
 
     pub fn open_count(&self) -> usize {
-        self.jobs.len()
+        self.jobs.len() + self.packed.len()
     }
 
     /// How many jobs have left memory since the view was made.
@@ -395,6 +481,9 @@ impl View {
 
     /// Moves the clock of places forward; called once per group.
     pub fn begin(&mut self, now: Time) {
+        for key in std::mem::take(&mut self.to_pack) {
+            self.pack(key);
+        }
         self.last_place = self.last_place.max(now.0 << PLACE_ORDER_BITS);
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn cancel(
     actor: Arc<str>,
     turn: &mut Turn,
 ) -> Reply {
-    let Some(job) = view.find(namespace, job_id).cloned() else { return Reply::NotOpen };
+    let Some(job) = view.look(namespace, job_id).cloned() else { return Reply::NotOpen };
     let key = job.key();
     let lease = job.state.lease().cloned();
     let is_repeat = job.is_cancel_requested();

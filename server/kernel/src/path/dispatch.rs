@@ -67,15 +67,10 @@ impl View {
             let ageing =
                 topic.row.as_ref().map_or(coretex_domain::limits::AGEING_DEFAULT, |r| r.settings.ageing());
             let (level, waiting) = class.ready.front(turn.now.wall, ageing)?;
-            let is_live = self.jobs.get(&waiting.key).is_some_and(|slot| {
-                slot.is_queued
-                    && matches!(slot.job.state, State::Scheduled)
-                    && slot.job.place == waiting.place
-            });
-            if is_live {
+            if self.is_waiting(waiting) {
                 return Some((level, waiting));
             }
-            class.ready.take(level, waiting);
+            self.classes[class_no.0 as usize].ready.take(level, waiting);
         }
     }
 }
@@ -90,6 +85,7 @@ fn lease(
     turn: &mut Turn,
 ) -> bool {
     let key = waiting.key;
+    view.thaw(key);
     let Some(job) = view.job(key).cloned() else { return false };
     view.classes[class_no.0 as usize].ready.take(job.spec.priority, waiting);
     view.unqueue(class_no, key);

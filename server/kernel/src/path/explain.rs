@@ -9,14 +9,14 @@ use coretex_domain::time::Now;
 use coretex_domain::{Job, JobId, Namespace, Time};
 
 pub(crate) fn explain(
-    view: &View,
+    view: &mut View,
     dispatcher: &Dispatcher,
     namespace: &Namespace,
     job_id: &JobId,
     now: Now,
 ) -> Reply {
-    match view.find(namespace, job_id) {
-        Some(job) => Reply::Explained(explain_open(view, dispatcher, job, now)),
+    match view.look(namespace, job_id).cloned() {
+        Some(job) => Reply::Explained(explain_open(view, dispatcher, &job, now)),
         None => Reply::NotOpen,
     }
 }

@@ -59,7 +59,7 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             Reply::None
         }
         Input::Get { namespace, job_id } => {
-            view.find(&namespace, &job_id).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job.clone())))
+            view.look(&namespace, &job_id).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job.clone())))
         }
         Input::JobOfLease { session, lease_id } => {
             session::job_of_lease(view, session, lease_id).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job)))
@@ -122,6 +122,7 @@ impl View {
                 != row.map(|r| r.settings.timeouts.clone()).unwrap_or_default()
         };
         if has_new_deadlines {
+            self.thaw_topic(no);
             let keys: Vec<_> = self
                 .open_jobs()
                 .filter(|job| job.namespace == namespace && job.spec.topic == name)

@@ -14,12 +14,12 @@ const ANNOTATED_KEPT: usize = 1_024;
 
 pub(crate) fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
     let RetryByHand { old, new_id, edited, actor, known } = retry;
-    if !old.state.kind().is_terminal() || view.find(&old.namespace, &old.id).is_some() {
+    if !old.state.kind().is_terminal() || view.look(&old.namespace, &old.id).is_some() {
         let message =
             format!("job {} is {}; only ended jobs are retried by hand", old.id, old.state.kind().name());
         return Reply::Job(Err(Refusal::new(Reason::JobNotTerminal, message)));
     }
-    if let Some(job) = view.find(&old.namespace, &new_id).cloned().or(known) {
+    if let Some(job) = view.look(&old.namespace, &new_id).cloned().or(known) {
         return Reply::Job(Ok(job));
     }
     let mut spec = (*old.spec).clone();

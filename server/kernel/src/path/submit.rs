@@ -7,7 +7,7 @@ use super::admit;
 use crate::input::{NewJob, Origin, Reply, Submit, Submitted, Write};
 use crate::mutant::Mutant;
 use crate::{Turn, View};
-use coretex_domain::{Job, JobId, JobKey, Namespace, Reason, Refusal};
+use coretex_domain::{Job, JobId, JobKey, Namespace, Reason, Refusal, Span, Time};
 use std::sync::Arc;
 
 /// What a new request meets.
@@ -21,6 +21,9 @@ enum Met {
 }
 
 pub(crate) fn submit(view: &mut View, submit: Submit, turn: &mut Turn) -> Reply {
+    for item in submit.items.iter().filter(|item| item.origin != Origin::Fresh) {
+        view.thaw(item.id.key(&submit.namespace));
+    }
     let stale = |item: &NewJob| matches!(meet(view, &submit.namespace, item, submit.looked_at), Met::Stale);
     if submit.items.iter().any(stale) {
         return Reply::LookAgain(submit);
@@ -50,6 +53,7 @@ fn meet(view: &View, namespace: &Namespace, item: &NewJob, looked_at: u64) -> Me
     };
     if is_keyed {
         let name = item.spec.options().idempotency_key.as_ref();
+        // A job with a key has options, so it is never packed.
         if let Some((key, first)) = name.and_then(|k| view.keys.get(namespace)?.get(k)) {
             return view.job(*key).map_or(Met::Nothing, |job| compare(job, *first, item));
         }
@@ -97,7 +101,8 @@ pub(crate) fn make(
 ) -> JobKey {
     let shard = item.id.shard(namespace);
     let seq = view.next_sequence(shard);
-    let mut job = Job::submitted(item.id, namespace.clone(), item.spec, seq, turn.now.wall, actor);
+    let create_time = create_time(&item.id, turn.now.wall);
+    let mut job = Job::submitted(item.id, namespace.clone(), item.spec, seq, create_time, actor);
     if let Some(old) = item.retry_of {
         job.rare_mut().retry_of = Some(old);
     }
@@ -114,6 +119,13 @@ pub(crate) fn make(
     turn.touch(key, 1);
     admit::admit(view, key, turn);
     key
+}
+
+/// The time inside the id, where that is just past: then the id alone says where its record is filed. A clock that
+/// differs from ours is not believed.
+fn create_time(id: &JobId, now: Time) -> Time {
+    const BELIEVED: Span = Span::secs(10);
+    id.made_at_ms().map(Time).filter(|at| *at <= now && now.since(*at) <= BELIEVED).unwrap_or(now)
 }
 
 /// Gives a key to a job that will be made on another shard, or tells which job has it.
