@@ -1,0 +1,399 @@
+//! Round trips of anything, golden bytes, and records that must be refused.
+
+use crate::{BatchWriter, Form, Interner, LogWrite, decode_batch, decode_job, put_job, row, wire};
+use coretex_domain::dead_letter::DeadLetter;
+use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
+use coretex_domain::job::{
+    Cancel, Close, Closed, Counters, Entry, Event, Failure, Job, Lease, Note, Progress, Rare, Return, Spec,
+    State, StateKind,
+};
+use coretex_domain::payload::ContentType;
+use coretex_domain::policy::{Decision, Remediation, Verdict};
+use coretex_domain::{JobId, Namespace, Payload, SessionId, ShardId, Span, Time};
+use coretex_ports::{Group, KeyRow, Write};
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use prost::Message as _;
+use std::sync::Arc;
+
+fn text() -> BoxedStrategy<Arc<str>> {
+    prop_oneof![Just(String::new()), "[a-z]{1,12}", "\\PC{0,6}", Just("a\0b🦀".to_owned())]
+        .prop_map(Into::into)
+        .boxed()
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(u64::MAX), 0_u64..300, any::<u64>()]
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let kind = prop_oneof![
+        Just(ContentType::None),
+        Just(ContentType::Json),
+        Just(ContentType::Binary),
+        text().prop_map(ContentType::Other),
+    ];
+    (kind, vec(any::<u8>(), 0..300))
+        .prop_map(|(content_type, data)| Payload { content_type, data: data.into() })
+}
+
+fn id() -> impl Strategy<Value = JobId> {
+    prop_oneof![any::<u128>().prop_map(JobId::Made), Just(JobId::Made(0)), text().prop_map(JobId::Named)]
+}
+
+fn lease() -> impl Strategy<Value = Box<Lease>> {
+    (any::<u32>(), number(), any::<u128>(), text(), text()).prop_map(
+        |(serial, id, session, worker_id, lane_id)| {
+            Box::new(Lease { serial, id, session: SessionId(session), worker_id, lane_id })
+        },
+    )
+}
+
+fn cancel() -> impl Strategy<Value = Cancel> {
+    (text(), text(), number()).prop_map(|(reason, actor, time)| Cancel { reason, actor, time: Time(time) })
+}
+
+fn closed() -> impl Strategy<Value = Closed> {
+    let close = prop::sample::select(&Close::ALL[..]);
+    (close, text(), text()).prop_map(|(close, kind, message)| Closed { close, kind, message })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let place = number();
+    prop_oneof![
+        of("[a-z]{0,9}").prop_map(|actor| Event::Submitted { actor: actor.map(Into::into) }),
+        place.prop_map(|place| Event::Admitted { place }),
+        (number(), text()).prop_map(|(at, why)| Event::Deferred(Box::new((Time(at), why)))),
+        Just(Event::ApprovalRequested),
+        number().prop_map(|place| Event::Approved { place }),
+        Just(Event::ApprovalVoided),
+        Just(Event::Rejudged),
+        Just(Event::Denied),
+        lease().prop_map(Event::Dispatched),
+        prop::sample::select(&Return::ALL[..]).prop_map(Event::Returned),
+        Just(Event::Started),
+        Just(Event::Released),
+        Just(Event::Succeeded),
+        (closed(), number()).prop_map(|(closed, due)| Event::AttemptFailed(Box::new((closed, Time(due))))),
+        closed().prop_map(|closed| Event::Failed(Box::new(closed))),
+        any::<bool>().prop_map(|total| Event::TimedOut { total }),
+        number().prop_map(|place| Event::RetryDue { place }),
+        Just(Event::Expired),
+        cancel().prop_map(|cancel| Event::CancelRequested(Box::new(cancel))),
+        Just(Event::Cancelled),
+        text().prop_map(|text| Event::Annotated(Box::new(Note::LateResult(text)))),
+        id().prop_map(|id| Event::Annotated(Box::new(Note::RetriedAs(id)))),
+    ]
+}
+
+fn history() -> impl Strategy<Value = Vec<Entry>> {
+    let entry = (number(), number(), event());
+    vec(entry.prop_map(|(seq, time, event)| Entry { seq, time: Time(time), event }), 1..9)
+}
+
+fn state() -> impl Strategy<Value = State> {
+    prop_oneof![
+        of((number(), text())).prop_map(|why| State::Pending(why.map(|(at, why)| Box::new((Time(at), why))))),
+        Just(State::AwaitingApproval),
+        Just(State::Scheduled),
+        lease().prop_map(State::Dispatched),
+        lease().prop_map(State::Running),
+        number().prop_map(|due| State::Retrying { due: Time(due) }),
+        prop::sample::select(vec![
+            State::Succeeded,
+            State::Failed,
+            State::TimedOut,
+            State::Cancelled,
+            State::Denied,
+            State::Expired
+        ]),
+    ]
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    (of(any::<u32>()), of(number()), of(0.0..9.0_f64), of(number()), of(Just(0.0)), vec(text(), 0..3))
+        .prop_map(|(max_attempts, initial, multiplier, max_backoff, jitter, non_retryable_errors)| {
+            RetryPolicy {
+                max_attempts,
+                initial_backoff: initial.map(Span),
+                multiplier,
+                max_backoff: max_backoff.map(Span),
+                jitter,
+                non_retryable_errors,
+            }
+        })
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let first =
+        (of(text()), vec((text(), text()), 0..3), of(number()), retry(), vec(of(number()), 4), of(text()));
+    let placement = (of(text()), any::<bool>(), of(text()), any::<bool>(), vec(text(), 0..3));
+    let metadata = (of(text()), of(text()), of(text()), vec(text(), 0..3));
+    let rest = (of(text()), of(text()), of(number()), of(number()), of(number()), of(text()));
+    (first, placement, metadata, rest).prop_map(|(first, p, m, rest)| Options {
+        idempotency_key: first.0,
+        labels: first.1,
+        schedule_time: first.2.map(Time),
+        retry: first.3,
+        timeouts: Timeouts {
+            schedule_to_start: first.4[0].map(Span),
+            start_to_close: first.4[1].map(Span),
+            stall: first.4[2].map(Span),
+            total: first.4[3].map(Span),
+        },
+        concurrency_key: first.5,
+        rate_key: rest.0,
+        placement: Placement {
+            pool: p.0,
+            pool_required: p.1,
+            worker_id: p.2,
+            worker_required: p.3,
+            requires: p.4,
+        },
+        parent_job_id: rest.1,
+        metadata: Metadata { actor_id: m.0, actor_type: m.1, capability: m.2, risk_tags: m.3 },
+        budget: Budget { max_tokens: rest.2, max_cost_micros: rest.3 },
+        retention: rest.4.map(Span),
+        trace_id: rest.5,
+    })
+}
+
+fn decision() -> impl Strategy<Value = Decision> {
+    let verdict = prop::sample::select(vec![
+        Verdict::Allow,
+        Verdict::Deny,
+        Verdict::RequireApproval,
+        Verdict::Throttle,
+        Verdict::AllowWithConstraints,
+    ]);
+    let remediation = (text(), text(), of(text())).prop_map(|(id, title, replacement_topic)| Remediation {
+        id,
+        title,
+        replacement_topic,
+    });
+    (verdict, text(), text(), vec(remediation, 0..3), text(), number()).prop_map(
+        |(verdict, rule_id, reason, remediations, policy, policy_version)| Decision {
+            verdict,
+            rule_id,
+            reason,
+            remediations,
+            policy,
+            policy_version,
+        },
+    )
+}
+
+fn rare() -> impl Strategy<Value = Rare> {
+    let progress = (0.0..1.0_f64, text(), number()).prop_map(|(fraction, message, time)| Progress {
+        fraction,
+        message,
+        time: Time(time),
+    });
+    let failure = (text(), text(), any::<bool>(), payload(), text()).prop_map(
+        |(kind, message, retryable, details, stack)| Failure { kind, message, retryable, details, stack },
+    );
+    (of(cancel()), of(progress), of(payload()), of(failure), of(id()), of(id()), of(number())).prop_map(
+        |(cancel, progress, checkpoint, failure, retry_of, retried_as, last_sign)| Rare {
+            cancel,
+            progress,
+            checkpoint,
+            failure,
+            retry_of,
+            retried_as,
+            last_sign: last_sign.map(Time),
+        },
+    )
+}
+
+prop_compose! {
+    fn job_parts()(
+        id in id(), namespace in text(), shard in any::<u8>(), topic in text(), data in payload(),
+        priority in any::<u8>(), options in of(options()), state in state(), numbers in vec(number(), 4),
+        counters in vec(any::<u32>(), 5), times in vec(of(number()), 3), decision in of(decision()),
+    )(
+        worker_id in of(text()), result in of(payload()), rare in of(rare()), history in history(),
+        id in Just(id), namespace in Just(namespace), shard in Just(shard),
+        spec in Just(Spec { topic, payload: data, priority, options: options.map(Box::new) }),
+        state in Just(state), n in Just(numbers), c in Just(counters), t in Just(times), decision in Just(decision),
+    ) -> Job {
+        Job {
+            id, namespace: Namespace::new(namespace), shard: ShardId(shard), spec: Arc::new(spec), state,
+            revision: n[0], place: n[1], create_time: Time(n[2]), update_time: Time(n[3]),
+            counters: Counters {
+                attempts: c[0], lost: c[1], released: c[2], deliveries: c[3], lease_serial: c[4],
+            },
+            start_time: t[0].map(Time), end_time: t[1].map(Time), expire_time: t[2].map(Time),
+            decision: decision.map(Arc::new), worker_id, result, rare: rare.map(Box::new), history,
+        }
+    }
+}
+
+fn job() -> BoxedStrategy<Box<Job>> {
+    job_parts().prop_map(Box::new).boxed()
+}
+
+fn none(_: u32) -> Option<Arc<Decision>> {
+    None
+}
+
+fn whole(job: &Job) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_job(&mut bytes, job, Form::Whole { fresh: 0 }, &mut |_| None);
+    bytes
+}
+
+proptest! {
+    fn any_job_comes_back_as_it_was_prop(job in job()) {
+        let bytes = whole(&job);
+        let back = decode_job(&bytes, &mut Interner::default(), &none);
+        prop_assert_eq!(back.as_ref(), Ok(&*job));
+        // The bytes are those the messages themselves would make: canonical protobuf.
+        prop_assert_eq!(wire::Job::decode(&bytes[..]).map(|m| m.encode_to_vec()), Ok(bytes));
+    }
+
+    fn a_job_and_its_changes_come_back_from_a_batch_prop(first in job(), second in job(), fresh in 0_usize..4) {
+        // The second version keeps what a change may not touch.
+        let mut second = Job { id: first.id.clone(), namespace: first.namespace.clone(), spec: first.spec.clone(), ..*second };
+        let own = second.history.split_off(second.history.len().saturating_sub(fresh));
+        second.history = [first.history.clone(), own.clone()].concat();
+        let (first, second) = (Arc::new(*first), Arc::new(second));
+        let group = Group { epoch: 1, time: Time(9), writes: vec![
+            Write::Job { job: first.clone(), fresh: first.history.len() as u32 },
+            Write::Job { job: second.clone(), fresh: own.len() as u32 },
+        ]};
+        let mut bytes = Vec::new();
+        let mut writer = BatchWriter::default();
+        writer.begin(&mut bytes);
+        let mut met = 0;
+        writer.put_group(&mut bytes, &group, &mut |_, fresh| {
+            met += 1;
+            if met == 1 { Form::Whole { fresh } } else { Form::Change { fresh, keeps_checkpoint: false } }
+        });
+        writer.finish(&mut bytes);
+        let mut interner = Interner::default();
+        let groups = decode_batch(&bytes, &mut interner).unwrap();
+        prop_assert_eq!(groups[0].time, Time(9));
+        let [LogWrite::Job(a), LogWrite::Job(b)] = &groups[0].writes[..] else { panic!("two jobs") };
+        let back = a.restore(None, &mut interner).unwrap();
+        prop_assert_eq!(&back, &*first);
+        prop_assert_eq!(&b.restore(Some(&back), &mut interner).unwrap(), &*second);
+        if !b.is_whole() {
+            prop_assert!(b.restore(None, &mut interner).is_err(), "a change alone is damage");
+        }
+        prop_assert_eq!(wire::Batch::decode(&bytes[..]).map(|m| m.encode_to_vec()), Ok(bytes));
+    }
+
+    fn damaged_bytes_never_panic_prop(job in job(), at in any::<prop::sample::Index>(), with in any::<u8>()) {
+        let mut bytes = whole(&job);
+        let at = at.index(bytes.len());
+        bytes[at] = with;
+        let _ = decode_job(&bytes, &mut Interner::default(), &none);
+        bytes.truncate(at);
+        let _ = decode_job(&bytes, &mut Interner::default(), &none);
+        let _ = decode_batch(&bytes, &mut Interner::default());
+    }
+
+    #[test]
+    fn small_rows_come_back(a in text(), b in text(), id in id(), fingerprint in any::<u128>(), time in number()) {
+        let mut interner = Interner::default();
+        let namespace = Namespace::new(a.clone());
+        let key = KeyRow { namespace: namespace.clone(), key: b.clone(), job_id: id.clone(), fingerprint, create_time: Time(time) };
+        let mut bytes = Vec::new();
+        row::put_key(&mut bytes, &key);
+        prop_assert_eq!(row::key_of(&wire::Key::decode(&bytes[..]).unwrap(), &mut interner), Ok(key));
+        let letter = DeadLetter {
+            namespace, job_id: id, shard: ShardId(7), topic: a, state: StateKind::Expired, reason: b,
+            fingerprint: fingerprint as u64, create_time: Time(time), expire_time: Time(time),
+        };
+        bytes.clear();
+        row::put_dead_letter(&mut bytes, &letter);
+        prop_assert_eq!(row::dead_letter_of(&wire::DeadLetter::decode(&bytes[..]).unwrap(), &mut interner), Ok(letter));
+    }
+}
+
+/// In a debug build the generators of a whole job need more stack than a test thread has.
+fn with_deep_stack(test: fn()) {
+    std::thread::Builder::new().stack_size(64 << 20).spawn(test).unwrap().join().unwrap();
+}
+
+#[test]
+fn any_job_comes_back_as_it_was() {
+    with_deep_stack(any_job_comes_back_as_it_was_prop);
+}
+
+#[test]
+fn a_job_and_its_changes_come_back_from_a_batch() {
+    with_deep_stack(a_job_and_its_changes_come_back_from_a_batch_prop);
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    with_deep_stack(damaged_bytes_never_panic_prop);
+}
+
+fn golden_job() -> Job {
+    let spec = Spec { priority: 4, ..Spec::new("job.echo", Payload::json(&b"{}"[..])) };
+    let id = JobId::make(1_700_000_000_000, 77 << 8, ShardId(9));
+    let mut job = Job::submitted(
+        id,
+        Namespace::new("default"),
+        Arc::new(spec),
+        1,
+        Time(1_700_000_000_000),
+        Some("me".into()),
+    );
+    job.apply(Entry { seq: 2, time: Time(1_700_000_000_001), event: Event::Admitted { place: 5 << 20 } })
+        .unwrap();
+    job
+}
+
+#[test]
+fn bytes_of_a_job_are_golden() {
+    let hex: String = whole(&golden_job()).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, GOLDEN, "these bytes are on disk for ever");
+}
+
+const GOLDEN: &str = concat!(
+    "080112120900700068e5cf8b0111094d0000000000801a0764656661756c7422140a086a6f622e6563686f120608011a",
+    "027b7d18042a1a08033002388080c0026880d095ffbc317081d095ffbc31a80109320f08011080d095ffbc3118012202",
+    "6d65321008021081d095ffbc311802288080c002",
+);
+
+#[test]
+fn a_later_version_is_refused() {
+    let mut record = wire::Job::decode(&whole(&golden_job())[..]).unwrap();
+    for (version, word) in [(2, "newer"), (0, "without a version")] {
+        record.version = version;
+        let refused = decode_job(&record.encode_to_vec(), &mut Interner::default(), &none).unwrap_err();
+        assert!(refused.0.contains(word), "{refused}");
+    }
+}
+
+#[test]
+fn unknown_fields_are_passed_over() {
+    let mut bytes = whole(&golden_job());
+    // Field 99, length-delimited: what a later release might add.
+    bytes.extend_from_slice(&[0x9a, 0x06, 0x03, b'n', b'e', b'w']);
+    assert_eq!(decode_job(&bytes, &mut Interner::default(), &none), Ok(golden_job()));
+}
+
+#[test]
+fn equal_strings_and_decisions_are_shared() {
+    let mut job = golden_job();
+    job.decision = Some(Arc::new(Decision {
+        verdict: Verdict::Allow,
+        rule_id: "r".into(),
+        reason: "why".into(),
+        remediations: vec![],
+        policy: "p".into(),
+        policy_version: 1,
+    }));
+    let bytes = whole(&job);
+    let mut interner = Interner::default();
+    let a = decode_job(&bytes, &mut interner, &none).unwrap();
+    let b = decode_job(&bytes, &mut interner, &none).unwrap();
+    assert!(Arc::ptr_eq(&a.spec.topic, &b.spec.topic));
+    assert!(Arc::ptr_eq(a.decision.as_ref().unwrap(), b.decision.as_ref().unwrap()));
+    assert_eq!(a.namespace.as_str().as_ptr(), b.namespace.as_str().as_ptr());
+}

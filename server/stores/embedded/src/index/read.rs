@@ -1,0 +1,287 @@
+//! Reading the index: jobs by id and in order, keys, output, and what an owner needs at a claim.
+
+use super::{FIRST_ENDED, damaged, id_bytes, int, sql, unsealed};
+use bytes::Bytes;
+use coretex_domain::policy::Decision;
+use coretex_domain::session::Session;
+use coretex_domain::topic::Topic;
+use coretex_domain::{Job, JobId, Namespace};
+use coretex_ports::{KeyRow, StoreError};
+use coretex_records::{Interner, decode, decode_job, row, wire};
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// A read-only view of the index with what it has learnt so far.
+pub(crate) struct Reader {
+    pub(crate) connection: Connection,
+    pub(crate) interner: Interner,
+    names: FxHashMap<String, i64>,
+    decisions: RefCell<FxHashMap<u32, Arc<Decision>>>,
+}
+
+/// Columns of a job, in the order of every query for jobs.
+const COLUMNS: &str = "ns, create_ms, id, state, topic, expire_ms, record";
+
+/// The column part of a job row; the record is only touched where it is wanted.
+pub(crate) struct Columns {
+    pub(crate) create_ms: i64,
+    pub(crate) id: Vec<u8>,
+    pub(crate) state: i64,
+    pub(crate) topic: i64,
+}
+
+/// Finds the create time under which a job is filed.
+pub(crate) fn create_ms(connection: &Connection, ns: i64, id: &JobId) -> Result<Option<i64>, StoreError> {
+    let bytes = id_bytes(id);
+    let moved: Option<i64> = connection
+        .prepare_cached("SELECT create_ms FROM moved WHERE ns = ?1 AND id = ?2")
+        .and_then(|mut s| s.query_row(params![ns, bytes], |row| row.get(0)).optional())
+        .map_err(sql)?;
+    Ok(moved.or(id.made_at_ms().map(int)))
+}
+
+// === impl Reader ===
+
+impl Reader {
+    pub(crate) fn new(connection: Connection) -> Reader {
+        Reader {
+            connection,
+            interner: Interner::default(),
+            names: FxHashMap::default(),
+            decisions: RefCell::default(),
+        }
+    }
+
+    /// The number of a namespace or topic; None if the index has never met it.
+    pub(crate) fn name(&mut self, name: &str) -> Result<Option<i64>, StoreError> {
+        if let Some(number) = self.names.get(name) {
+            return Ok(Some(*number));
+        }
+        let found: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT number FROM names WHERE name = ?1")
+            .and_then(|mut s| s.query_row([name], |row| row.get(0)).optional())
+            .map_err(sql)?;
+        if let Some(number) = found {
+            self.names.insert(name.to_owned(), number);
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn job(&mut self, namespace: &Namespace, id: &JobId) -> Result<Option<Arc<Job>>, StoreError> {
+        let Some(ns) = self.name(namespace.as_str())? else { return Ok(None) };
+        // A made id tells its create time unless it was derived; names never do.
+        if let Some(made) = id.made_at_ms()
+            && let Some(job) = self.job_at(ns, int(made), id)?
+        {
+            return Ok(Some(job));
+        }
+        let Some(create) = create_ms(&self.connection, ns, id)? else { return Ok(None) };
+        self.job_at(ns, create, id)
+    }
+
+    fn job_at(&mut self, ns: i64, create: i64, id: &JobId) -> Result<Option<Arc<Job>>, StoreError> {
+        let Reader { connection, interner, decisions, .. } = self;
+        let text = format!("SELECT {COLUMNS} FROM jobs WHERE ns = ?1 AND create_ms = ?2 AND id = ?3");
+        let mut statement = connection.prepare_cached(&text).map_err(sql)?;
+        let mut rows = statement.query(params![ns, create, id_bytes(id)]).map_err(sql)?;
+        match rows.next().map_err(sql)? {
+            Some(row) => Ok(Some(Arc::new(job_of(connection, row, interner, decisions)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Hands every open job, then nothing else, to `take`.
+    pub(crate) fn open_jobs(&mut self, mut take: impl FnMut(Job)) -> Result<(), StoreError> {
+        let Reader { connection, interner, decisions, .. } = self;
+        let text = format!(
+            "SELECT {COLUMNS} FROM jobs INDEXED BY jobs_open WHERE state < {FIRST_ENDED} ORDER BY ns, create_ms, id"
+        );
+        let mut statement = connection.prepare(&text).map_err(sql)?;
+        let mut rows = statement.query([]).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            take(job_of(connection, row, interner, decisions)?);
+        }
+        Ok(())
+    }
+
+    /// Every job there is; for checks.
+    pub(crate) fn all_jobs(
+        &mut self,
+        mut take: impl FnMut(Job) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Reader { connection, interner, decisions, .. } = self;
+        let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM jobs")).map_err(sql)?;
+        let mut rows = statement.query([]).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            take(job_of(connection, row, interner, decisions)?)?;
+        }
+        Ok(())
+    }
+
+    /// Walks rows of `query`, which selects the columns of jobs. `take` gets the columns and a way to decode
+    /// the record, and says whether to go on.
+    pub(crate) fn walk(
+        &mut self,
+        query: &str,
+        parameters: &[&dyn rusqlite::ToSql],
+        mut take: impl FnMut(Columns, &mut dyn FnMut() -> Result<Job, StoreError>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let Reader { connection, interner, decisions, .. } = self;
+        let mut statement = connection.prepare_cached(query).map_err(sql)?;
+        let mut rows = statement.query(parameters).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            let columns = Columns {
+                create_ms: row.get(1).map_err(sql)?,
+                id: row.get(2).map_err(sql)?,
+                state: row.get(3).map_err(sql)?,
+                topic: row.get(4).map_err(sql)?,
+            };
+            if !take(columns, &mut || job_of(connection, row, interner, decisions))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn key(&mut self, namespace: &Namespace, key: &str) -> Result<Option<KeyRow>, StoreError> {
+        let Some(ns) = self.name(namespace.as_str())? else { return Ok(None) };
+        let found: Option<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT record FROM keys WHERE ns = ?1 AND key = ?2")
+            .and_then(|mut s| s.query_row(params![ns, key], |row| row.get(0)).optional())
+            .map_err(sql)?;
+        let interner = &mut self.interner;
+        found
+            .map(|record| {
+                let wire = wire::Key::decode(unsealed(&record).map_err(|e| damaged("keys", e))?);
+                let wire = wire.map_err(|e| damaged("keys", e))?;
+                row::key_of(&wire, interner).map_err(|e| damaged("keys", e))
+            })
+            .transpose()
+    }
+
+    pub(crate) fn outputs(
+        &mut self,
+        namespace: &Namespace,
+        id: &JobId,
+        stream: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let Some(ns) = self.name(namespace.as_str())? else { return Ok(Vec::new()) };
+        let text = "SELECT position, chunk FROM outputs WHERE ns = ?1 AND id = ?2 AND stream = ?3 AND position >= ?4 ORDER BY position LIMIT ?5";
+        let mut statement = self.connection.prepare_cached(text).map_err(sql)?;
+        let parameters = params![ns, id_bytes(id), stream, int(offset), int(limit as u64)];
+        let mut rows = statement.query(parameters).map_err(sql)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            let (position, chunk): (i64, Vec<u8>) = (row.get(0).map_err(sql)?, row.get(1).map_err(sql)?);
+            let chunk = unsealed(&chunk).map_err(|e| damaged("outputs", e))?;
+            found.push((u64::try_from(position).unwrap_or(0), Bytes::copy_from_slice(chunk)));
+        }
+        Ok(found)
+    }
+
+    /// The first column of `query`, checked and decoded.
+    fn records<M: prost::Message + Default, T>(
+        &mut self,
+        table: &str,
+        decode: impl Fn(&M, &mut Interner) -> Result<T, coretex_records::Damaged>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection.prepare(&format!("SELECT record FROM {table}")).map_err(sql)?;
+        let mut rows = statement.query([]).map_err(sql)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            let record: Vec<u8> = row.get(0).map_err(sql)?;
+            let message = M::decode(unsealed(&record).map_err(|e| damaged(table, e))?);
+            let message = message.map_err(|e| damaged(table, e))?;
+            found.push(decode(&message, &mut self.interner).map_err(|e| damaged(table, e))?);
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn sessions(&mut self) -> Result<Vec<Session>, StoreError> {
+        self.records("sessions", row::session_of)
+    }
+
+    pub(crate) fn topics(&mut self) -> Result<Vec<Topic>, StoreError> {
+        self.records("topics", row::topic_of)
+    }
+
+    pub(crate) fn secrets(&mut self) -> Result<Vec<(u32, [u8; 32])>, StoreError> {
+        self.records("secrets", |wire: &wire::Secret, _| row::secret_of(wire))
+    }
+
+    pub(crate) fn keys(&mut self) -> Result<Vec<KeyRow>, StoreError> {
+        self.records("keys", row::key_of)
+    }
+
+    pub(crate) fn dead_letters(
+        &mut self,
+    ) -> Result<Vec<coretex_domain::dead_letter::DeadLetter>, StoreError> {
+        self.records("dead_letters", row::dead_letter_of)
+    }
+
+    /// True if the job filed under `key` (create time and id) left a dead letter.
+    pub(crate) fn has_dead_letter(
+        &mut self,
+        namespace: &Namespace,
+        key: &(i64, Vec<u8>),
+    ) -> Result<bool, StoreError> {
+        let Some(ns) = self.name(namespace.as_str())? else { return Ok(false) };
+        self.connection
+            .prepare_cached("SELECT 1 FROM dead_letters WHERE ns = ?1 AND create_ms = ?2 AND id = ?3")
+            .and_then(|mut s| s.exists(params![ns, key.0, key.1]))
+            .map_err(sql)
+    }
+
+    pub(crate) fn columns() -> &'static str {
+        COLUMNS
+    }
+}
+
+/// Decodes a job row and checks that its columns say what its record says.
+fn job_of(
+    connection: &Connection,
+    row: &Row<'_>,
+    interner: &mut Interner,
+    decisions: &RefCell<FxHashMap<u32, Arc<Decision>>>,
+) -> Result<Job, StoreError> {
+    let bytes = row.get_ref(6).and_then(|value| Ok(value.as_blob()?)).map_err(sql)?;
+    let find = |number: u32| {
+        if let Some(known) = decisions.borrow().get(&number) {
+            return Some(known.clone());
+        }
+        let found = find_decision(connection, number).ok()?;
+        decisions.borrow_mut().insert(number, found.clone());
+        Some(found)
+    };
+    let job = unsealed(bytes).and_then(|bytes| decode_job(bytes, interner, &find));
+    let job = job.map_err(|e| damaged("jobs", e))?;
+    let (create, id): (i64, Vec<u8>) = (row.get(1).map_err(sql)?, row.get(2).map_err(sql)?);
+    let (state, expire): (i64, Option<i64>) = (row.get(3).map_err(sql)?, row.get(5).map_err(sql)?);
+    let told = (
+        int(job.create_time.0),
+        id_bytes(&job.id),
+        job.state.kind() as i64,
+        job.expire_time.map(|t| int(t.0)),
+    );
+    if (create, id, state, expire) != told {
+        return Err(damaged("jobs", format_args!("columns of job {} differ from its record", job.id)));
+    }
+    Ok(job)
+}
+
+fn find_decision(connection: &Connection, number: u32) -> Result<Arc<Decision>, StoreError> {
+    let record: Vec<u8> = connection
+        .prepare_cached("SELECT record FROM decisions WHERE number = ?1")
+        .and_then(|mut s| s.query_row([number], |row| row.get(0)))
+        .map_err(sql)?;
+    let wire = wire::Decision::decode(unsealed(&record).map_err(|e| damaged("decisions", e))?);
+    let wire = wire.map_err(|e| damaged("decisions", e))?;
+    decode::decision_of(&wire, &mut Interner::default()).map_err(|e| damaged("decisions", e))
+}

@@ -1,0 +1,325 @@
+//! One round: everything in a sealed generation goes into the index in one transaction with its watermark.
+
+use super::{damaged, id_bytes, int, place_bytes, put_meta, seal, sealed, sql, unsealed};
+use crate::overlay::{Jobs, Outputs, Sealed, Side};
+use coretex_domain::policy::Decision;
+use coretex_domain::{Job, JobId, JobKey, Namespace};
+use coretex_ports::StoreError;
+use coretex_records::{Form, Interner, decode, encode, put_job, row, wire};
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, params};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+
+/// Decisions shared by reference; a policy that answers each job differently has them inline instead.
+const DECISIONS_MAX: usize = 4_096;
+/// Names remembered; beyond it they are looked up.
+const NAMES_MAX: usize = 65_536;
+
+/// The one writer of the index.
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    names: FxHashMap<Arc<str>, i64>,
+    decisions: Decisions,
+    record: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Decisions {
+    /// By address of the value, which `known` keeps alive.
+    by_address: FxHashMap<usize, u32>,
+    known: Vec<Arc<Decision>>,
+    /// Known, but not in the table yet.
+    stored: usize,
+}
+
+impl Decisions {
+    fn number(&mut self, decision: &Arc<Decision>) -> Option<u32> {
+        if let Some(number) = self.by_address.get(&Arc::as_ptr(decision).addr()) {
+            return Some(*number);
+        }
+        // Most stores know a handful; a store with thousands pays a scan only for decisions it has not met.
+        if let Some(number) = self.known.iter().position(|known| known == decision) {
+            return Some(number as u32);
+        }
+        if self.known.len() >= DECISIONS_MAX {
+            return None;
+        }
+        let number = self.known.len() as u32;
+        self.known.push(decision.clone());
+        self.by_address.insert(Arc::as_ptr(decision).addr(), number);
+        Some(number)
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(crate) fn new(connection: Connection) -> Result<Writer, StoreError> {
+        let mut decisions = Decisions::default();
+        let mut interner = Interner::default();
+        let mut statement =
+            connection.prepare("SELECT number, record FROM decisions ORDER BY number").map_err(sql)?;
+        let mut rows = statement.query([]).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            let (number, record): (i64, Vec<u8>) = (row.get(0).map_err(sql)?, row.get(1).map_err(sql)?);
+            if number != int(decisions.known.len() as u64) {
+                return Err(damaged("decisions", format_args!("number {number} is out of line")));
+            }
+            let record = unsealed(&record).map_err(|e| damaged("decisions", e))?;
+            let wire = wire::Decision::decode(record).map_err(|e| damaged("decisions", e))?;
+            let decision = decode::decision_of(&wire, &mut interner).map_err(|e| damaged("decisions", e))?;
+            decisions.known.push(decision);
+        }
+        drop(rows);
+        drop(statement);
+        decisions.stored = decisions.known.len();
+        Ok(Writer { connection, names: FxHashMap::default(), decisions, record: Vec::new() })
+    }
+
+    /// Writes one sealed generation. Nothing of it is visible unless all of it is.
+    pub(crate) fn round(&mut self, sealed_rows: &Sealed) -> Result<u64, StoreError> {
+        let generation = &sealed_rows.generation;
+        let parts: Vec<_> =
+            generation.parts.iter().map(|part| part.read().unwrap_or_else(PoisonError::into_inner)).collect();
+        let side = generation.side.read().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs: Vec<Filed<'_>> = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+        jobs.extend(parts.iter().flat_map(|part| part.values()).map(Filed::new));
+        // In key order: neighbours share a page, and new rows go to its end.
+        jobs.sort_unstable_by_key(|filed| (filed.create, filed.hint));
+        let transaction = self.connection.transaction().map_err(sql)?;
+        let mut round = Round {
+            transaction: &transaction,
+            names: &mut self.names,
+            decisions: &mut self.decisions,
+            record: &mut self.record,
+        };
+        let outcome = round.put_jobs(&jobs).and_then(|()| round.put_side(&side, &parts));
+        let outcome =
+            outcome.and_then(|()| put_meta(&transaction, "place", &sealed(place_bytes(&sealed_rows.end))));
+        let outcome = outcome.and_then(|()| transaction.commit().map_err(sql));
+        if let Err(e) = outcome {
+            // Numbers given in a transaction that never was must not be used again from memory.
+            self.names.clear();
+            self.decisions.known.truncate(self.decisions.stored);
+            self.decisions.by_address.clear();
+            return Err(e);
+        }
+        self.decisions.stored = self.decisions.known.len();
+        if self.names.len() > NAMES_MAX {
+            self.names.clear();
+        }
+        Ok(jobs.len() as u64)
+    }
+
+    /// Bytes in pages that hold something, the write-ahead part included.
+    pub(crate) fn used(&self) -> Result<u64, StoreError> {
+        let pragma = |name: &str| -> Result<i64, StoreError> {
+            self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).map_err(sql)
+        };
+        let pages = pragma("page_count")? - pragma("freelist_count")?;
+        Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
+    }
+
+    /// Moves the write-ahead part into the file and syncs both. True if nothing was left out.
+    pub(crate) fn checkpoint(&self) -> Result<bool, StoreError> {
+        let mode = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let (busy, log, moved): (i64, i64, i64) =
+            self.connection.query_row(mode, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).map_err(sql)?;
+        Ok(busy == 0 && log == moved)
+    }
+}
+
+/// A job with the part of its key that sorts it; looking into each job for every comparison would miss the cache.
+struct Filed<'a> {
+    create: u64,
+    /// Orders made ids; names come in any order, they are few and far apart.
+    hint: u128,
+    job: &'a Arc<Job>,
+}
+
+impl<'a> Filed<'a> {
+    fn new(job: &'a Arc<Job>) -> Filed<'a> {
+        let hint = match &job.id {
+            JobId::Made(uuid) => *uuid,
+            JobId::Named(_) => u128::MAX,
+        };
+        Filed { create: job.create_time.0, hint, job }
+    }
+}
+
+/// The state of a round in progress.
+struct Round<'a> {
+    transaction: &'a Transaction<'a>,
+    names: &'a mut FxHashMap<Arc<str>, i64>,
+    decisions: &'a mut Decisions,
+    record: &'a mut Vec<u8>,
+}
+
+impl Round<'_> {
+    fn put_jobs(&mut self, jobs: &[Filed<'_>]) -> Result<(), StoreError> {
+        let prepare = |text: &str| self.transaction.prepare_cached(text).map_err(sql);
+        let mut insert = prepare(
+            "INSERT OR REPLACE INTO jobs(ns, create_ms, id, state, topic, expire_ms, record) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        let mut move_to = prepare("INSERT OR REPLACE INTO moved(ns, id, create_ms) VALUES(?1, ?2, ?3)")?;
+        let mut moved_from = prepare("SELECT create_ms FROM moved WHERE ns = ?1 AND id = ?2")?;
+        let mut delete = prepare("DELETE FROM jobs WHERE ns = ?1 AND create_ms = ?2 AND id = ?3")?;
+        for Filed { job, .. } in jobs {
+            let ns = self.name(job.namespace.as_str())?;
+            let topic = self.name(&job.spec.topic)?;
+            let (id, create) = (id_bytes(&job.id), int(job.create_time.0));
+            if job.id.made_at_ms() != Some(job.create_time.0) {
+                let before: Option<i64> =
+                    moved_from.query_row(params![ns, id], |row| row.get(0)).optional().map_err(sql)?;
+                if before != Some(create) {
+                    if let Some(before) = before {
+                        delete.execute(params![ns, before, id]).map_err(sql)?;
+                    }
+                    move_to.execute(params![ns, id, create]).map_err(sql)?;
+                }
+            }
+            self.record.clear();
+            let decisions = &mut *self.decisions;
+            put_job(self.record, job, Form::Whole { fresh: 0 }, &mut |d| decisions.number(d));
+            seal(self.record);
+            let state = job.state.kind() as u32;
+            let expire = job.expire_time.map(|t| int(t.0));
+            insert.execute(params![ns, create, id, state, topic, expire, &self.record[..]]).map_err(sql)?;
+        }
+        self.store_decisions()
+    }
+
+    fn store_decisions(&mut self) -> Result<(), StoreError> {
+        for (number, decision) in self.decisions.known.iter().enumerate().skip(self.decisions.stored) {
+            self.record.clear();
+            encode::put_decision(self.record, decision);
+            seal(self.record);
+            self.transaction
+                .prepare_cached("INSERT INTO decisions(number, record) VALUES(?1, ?2)")
+                .and_then(|mut s| s.execute(params![int(number as u64), &self.record[..]]))
+                .map_err(sql)?;
+        }
+        Ok(())
+    }
+
+    /// The number of a namespace or topic.
+    fn name(&mut self, name: &str) -> Result<i64, StoreError> {
+        if let Some(number) = self.names.get(name) {
+            return Ok(*number);
+        }
+        let mut find =
+            self.transaction.prepare_cached("SELECT number FROM names WHERE name = ?1").map_err(sql)?;
+        let known: Option<i64> = find.query_row([name], |row| row.get(0)).optional().map_err(sql)?;
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let mut insert =
+                    self.transaction.prepare_cached("INSERT INTO names(name) VALUES(?1)").map_err(sql)?;
+                insert.insert([name]).map_err(sql)?
+            }
+        };
+        self.names.insert(name.into(), number);
+        Ok(number)
+    }
+
+    fn sealed(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        self.record.clear();
+        put(self.record);
+        seal(self.record);
+        self.record
+    }
+
+    fn put_side(&mut self, side: &Side, parts: &[RwLockReadGuard<'_, Jobs>]) -> Result<(), StoreError> {
+        let transaction = self.transaction;
+        let prepare = |text: &str| transaction.prepare_cached(text).map_err(sql);
+        let mut keys: Vec<_> = side.keys.values().collect();
+        keys.sort_unstable_by(|a, b| (&a.namespace, &a.key).cmp(&(&b.namespace, &b.key)));
+        if !keys.is_empty() {
+            let mut insert =
+                prepare("INSERT OR REPLACE INTO keys(ns, key, job, record) VALUES(?1, ?2, ?3, ?4)")?;
+            for key in keys {
+                let ns = self.name(key.namespace.as_str())?;
+                let record = self.sealed(|buf| row::put_key(buf, key));
+                insert.execute(params![ns, &*key.key, id_bytes(&key.job_id), record]).map_err(sql)?;
+            }
+        }
+        for (key, letter) in &side.dead {
+            let ns = self.name(letter.namespace.as_str())?;
+            let id = id_bytes(&letter.job_id);
+            let Some(create) = create_of(transaction, parts, *key, ns, &letter.namespace, &letter.job_id)?
+            else {
+                continue;
+            };
+            let record = self.sealed(|buf| row::put_dead_letter(buf, letter));
+            prepare("INSERT OR REPLACE INTO dead_letters(ns, create_ms, id, record) VALUES(?1, ?2, ?3, ?4)")?
+                .execute(params![ns, create, id, record])
+                .map_err(sql)?;
+        }
+        for outputs in side.outputs.values() {
+            let insert =
+                "INSERT OR REPLACE INTO outputs(ns, id, stream, position, chunk) VALUES(?1, ?2, ?3, ?4, ?5)";
+            self.put_outputs(&mut *prepare(insert)?, outputs)?;
+        }
+        self.put_catalog(side)
+    }
+
+    fn put_outputs(&mut self, insert: &mut Statement<'_>, outputs: &Outputs) -> Result<(), StoreError> {
+        let ns = self.name(outputs.namespace.as_str())?;
+        let id = id_bytes(&outputs.job_id);
+        for ((stream, offset), chunk) in &outputs.chunks {
+            let chunk = self.sealed(|buf| buf.extend_from_slice(chunk));
+            insert.execute(params![ns, id, &**stream, int(*offset), chunk]).map_err(sql)?;
+        }
+        Ok(())
+    }
+
+    fn put_catalog(&mut self, side: &Side) -> Result<(), StoreError> {
+        let transaction = self.transaction;
+        let prepare = |text: &str| transaction.prepare_cached(text).map_err(sql);
+        for (id, session) in &side.sessions {
+            let id = id.0.to_be_bytes();
+            match session {
+                Some(session) => {
+                    let record = self.sealed(|buf| row::put_session(buf, session));
+                    prepare("INSERT OR REPLACE INTO sessions(id, record) VALUES(?1, ?2)")?
+                        .execute(params![&id[..], record])
+                        .map_err(sql)?;
+                }
+                None => {
+                    prepare("DELETE FROM sessions WHERE id = ?1")?.execute([&id[..]]).map_err(sql)?;
+                }
+            }
+        }
+        for topic in side.topics.values() {
+            let ns = self.name(topic.namespace.as_str())?;
+            let record = self.sealed(|buf| row::put_topic(buf, topic));
+            prepare("INSERT OR REPLACE INTO topics(ns, name, record) VALUES(?1, ?2, ?3)")?
+                .execute(params![ns, &*topic.name, record])
+                .map_err(sql)?;
+        }
+        for (id, secret) in &side.secrets {
+            let record = self.sealed(|buf| row::put_secret(buf, *id, secret));
+            prepare("INSERT OR REPLACE INTO secrets(id, record) VALUES(?1, ?2)")?
+                .execute(params![*id, record])
+                .map_err(sql)?;
+        }
+        Ok(())
+    }
+}
+
+/// Create time of the job a dead letter names, from the same generation or from the index.
+fn create_of(
+    transaction: &Transaction<'_>,
+    parts: &[RwLockReadGuard<'_, Jobs>],
+    key: JobKey,
+    ns: i64,
+    namespace: &Namespace,
+    id: &JobId,
+) -> Result<Option<i64>, StoreError> {
+    let known = parts.iter().find_map(|part| part.get(&key));
+    if let Some(job) = known.filter(|job| job.id == *id && job.namespace == *namespace) {
+        return Ok(Some(int(job.create_time.0)));
+    }
+    super::read::create_ms(transaction, ns, id)
+}

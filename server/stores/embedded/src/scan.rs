@@ -1,0 +1,232 @@
+//! Walking jobs in order: the index and the overlay merged, the overlay winning.
+
+use crate::index::read::Reader;
+use crate::index::{id_bytes, int};
+use crate::overlay::Overlay;
+use coretex_domain::job::StateKind;
+use coretex_domain::{Job, JobId, Namespace, Time};
+use coretex_ports::{JobSet, Page, Row, StoreError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Rows one step looks at; a step that finds little answers short and says that there is more.
+const EXAMINED_MAX: usize = 10_000;
+
+/// What to walk; see `Scan::Jobs`.
+pub(crate) struct Walk {
+    pub(crate) namespace: Namespace,
+    pub(crate) set: JobSet,
+    pub(crate) topic: Option<Arc<str>>,
+    pub(crate) state: Option<StateKind>,
+    pub(crate) descending: bool,
+    pub(crate) after: Option<(Time, JobId)>,
+    pub(crate) from: Time,
+    pub(crate) to: Time,
+    pub(crate) limit: usize,
+}
+
+/// Order of rows as the index has it.
+type Key = (i64, Vec<u8>);
+
+/// A job of the merged walk.
+enum Met {
+    Wanted(Arc<Job>),
+    /// Does not match; kept only to say how far the walk came.
+    Passed(Arc<Job>),
+}
+
+// === impl Walk ===
+
+impl Walk {
+    pub(crate) fn run(&self, overlay: &Overlay, reader: &mut Reader) -> Result<Page, StoreError> {
+        let mut newer = self.overlaid(overlay, reader)?;
+        let mut found: BTreeMap<Key, Met> = BTreeMap::new();
+        let examined_all = self.indexed(reader, &mut newer, &mut found)?;
+        // Beyond the last row the index was asked for, more rows of the index may lie between those of the overlay.
+        let horizon = if examined_all {
+            None
+        } else if self.descending {
+            found.keys().next().cloned()
+        } else {
+            found.keys().next_back().cloned()
+        };
+        for (key, job) in newer {
+            let within = horizon.as_ref().is_none_or(|h| if self.descending { key >= *h } else { key <= *h });
+            if within && self.is_wanted(&job) {
+                found.insert(key, Met::Wanted(job));
+            }
+        }
+        Ok(self.page(found, examined_all))
+    }
+
+    fn page(&self, found: BTreeMap<Key, Met>, examined_all: bool) -> Page {
+        let mut rows = Vec::new();
+        let mut passed = None;
+        let mut more = !examined_all;
+        let walk: Box<dyn Iterator<Item = Met>> =
+            if self.descending { Box::new(found.into_values().rev()) } else { Box::new(found.into_values()) };
+        for met in walk {
+            match met {
+                Met::Wanted(_) if rows.len() == self.limit => {
+                    passed = None;
+                    more = true;
+                    break;
+                }
+                Met::Wanted(job) => {
+                    rows.push(Row::Job(job));
+                    passed = None;
+                }
+                Met::Passed(job) => passed = Some(job),
+            }
+        }
+        // A step that found too little hands out the last job it passed, so that the caller can go on after it.
+        if more && rows.len() < self.limit {
+            rows.extend(passed.map(Row::Job));
+        }
+        Page { rows, more }
+    }
+
+    fn is_wanted(&self, job: &Job) -> bool {
+        self.topic.as_ref().is_none_or(|topic| job.spec.topic == *topic)
+            && self.state.is_none_or(|state| job.state.kind() == state)
+    }
+
+    fn is_ahead(&self, key: &Key) -> bool {
+        let (time, id) = key;
+        let within = *time >= int(self.from.0) && *time <= int(self.to.0);
+        within
+            && self.after.as_ref().is_none_or(|(after, after_id)| {
+                let mark = (int(after.0), id_bytes(after_id));
+                if self.descending {
+                    (*time, id) < (mark.0, &mark.1)
+                } else {
+                    (*time, id) > (mark.0, &mark.1)
+                }
+            })
+    }
+
+    /// Jobs of the overlay that lie ahead, whether wanted or not: they stand for their rows in the index.
+    fn overlaid(
+        &self,
+        overlay: &Overlay,
+        reader: &mut Reader,
+    ) -> Result<BTreeMap<Key, Arc<Job>>, StoreError> {
+        let jobs = overlay.jobs(|job| {
+            job.namespace == self.namespace && job.create_time >= self.from && job.create_time <= self.to
+        });
+        let mut ahead = BTreeMap::new();
+        for (job_key, job) in jobs {
+            let key = (int(job.create_time.0), id_bytes(&job.id));
+            if !self.is_ahead(&key) {
+                continue;
+            }
+            if let JobSet::DeadLetters = self.set {
+                let fresh = overlay.side(|side| side.dead.contains_key(&job_key).then_some(())).is_some();
+                if !fresh && !reader.has_dead_letter(&self.namespace, &key)? {
+                    continue;
+                }
+            }
+            ahead.insert(key, job);
+        }
+        if let JobSet::DeadLetters = self.set {
+            self.overlay_letters(overlay, reader, &mut ahead)?;
+        }
+        Ok(ahead)
+    }
+
+    /// Dead letters whose job is in the index already.
+    fn overlay_letters(
+        &self,
+        overlay: &Overlay,
+        reader: &mut Reader,
+        ahead: &mut BTreeMap<Key, Arc<Job>>,
+    ) -> Result<(), StoreError> {
+        let mut ids = Vec::new();
+        overlay.visit_side(|side| {
+            let ours = side.dead.iter().filter(|(_, letter)| letter.namespace == self.namespace);
+            ids.extend(ours.map(|(key, letter)| (*key, letter.job_id.clone())));
+        });
+        for (job_key, id) in ids {
+            if overlay.job(job_key).is_some() {
+                continue;
+            }
+            if let Some(job) = reader.job(&self.namespace, &id)? {
+                let key = (int(job.create_time.0), id_bytes(&job.id));
+                if self.is_ahead(&key) {
+                    ahead.insert(key, job);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks the index. Rows that the overlay has too are taken from there (and out of `newer`). True if the
+    /// walk came to the end.
+    fn indexed(
+        &self,
+        reader: &mut Reader,
+        newer: &mut BTreeMap<Key, Arc<Job>>,
+        found: &mut BTreeMap<Key, Met>,
+    ) -> Result<bool, StoreError> {
+        let Some(ns) = reader.name(self.namespace.as_str())? else { return Ok(true) };
+        let topic = match &self.topic {
+            Some(topic) => Some(reader.name(topic)?),
+            None => None,
+        };
+        let state = self.state.map(|state| state as i64);
+        let (query, low, high, mark) = self.query();
+        let mut wanted = 0;
+        let mut examined = 0;
+        let mut ended = true;
+        reader.walk(&query, &[&ns, &low, &high, &mark.0, &mark.1], |columns, decode| {
+            if wanted > self.limit || examined >= EXAMINED_MAX {
+                ended = false;
+                return Ok(false);
+            }
+            examined += 1;
+            let matches =
+                topic.is_none_or(|t| t == Some(columns.topic)) && state.is_none_or(|s| s == columns.state);
+            let key = (columns.create_ms, columns.id);
+            let met = match newer.remove(&key) {
+                Some(job) if self.is_wanted(&job) => Met::Wanted(job),
+                Some(job) => Met::Passed(job),
+                None if matches => Met::Wanted(Arc::new(decode()?)),
+                // Decoding every job that is passed by would cost more than the walk; the last one is enough.
+                None if examined == EXAMINED_MAX => Met::Passed(Arc::new(decode()?)),
+                None => return Ok(true),
+            };
+            wanted += usize::from(matches!(met, Met::Wanted(_)));
+            found.insert(key, met);
+            Ok(true)
+        })?;
+        Ok(ended)
+    }
+
+    /// The query and its bounds: create time low and high, and the key to go on after.
+    fn query(&self) -> (String, i64, i64, Key) {
+        let (table, columns) = match self.set {
+            JobSet::All => ("jobs", Reader::columns()),
+            JobSet::DeadLetters => (
+                "dead_letters d JOIN jobs j USING(ns, create_ms, id)",
+                "ns, create_ms, id, j.state, j.topic, j.expire_ms, j.record",
+            ),
+        };
+        let (compare, order) = if self.descending { ("<", "DESC") } else { (">", "ASC") };
+        let (mut low, mut high) = (int(self.from.0), int(self.to.0));
+        let mark = match &self.after {
+            Some((time, id)) => (int(time.0), id_bytes(id)),
+            None if self.descending => (i64::MAX, vec![0xff; 2]),
+            None => (-1, Vec::new()),
+        };
+        if self.descending {
+            high = high.min(mark.0);
+        } else {
+            low = low.max(mark.0);
+        }
+        let query = format!(
+            "SELECT {columns} FROM {table} WHERE ns = ?1 AND create_ms BETWEEN ?2 AND ?3
+             AND (create_ms, id) {compare} (?4, ?5) ORDER BY create_ms {order}, id {order}"
+        );
+        (query, low, high, mark)
+    }
+}
