@@ -46,6 +46,8 @@ pub enum Found<'a> {
     /// Equals `""`, and nothing else.
     Unset,
     Text(Cow<'a, str>),
+    /// Several texts: equal to each of them.
+    Texts(Vec<&'a str>),
     Number(i64),
     Time(Time),
 }
@@ -242,7 +244,9 @@ impl Compare {
         let order = match (found, value) {
             (Found::Number(have), Value::Number(want)) => have.cmp(want),
             (Found::Time(have), Value::Time(want)) => have.cmp(want),
-            (Found::Unset | Found::Text(_) | Found::Number(_) | Found::Time(_), _) => return false,
+            (Found::Unset | Found::Text(_) | Found::Texts(_) | Found::Number(_) | Found::Time(_), _) => {
+                return false;
+            }
         };
         match self.op {
             Op::Lt => order.is_lt(),
@@ -259,9 +263,11 @@ impl Value {
         match (found, self) {
             (Found::Unset, Value::Text(want)) => want.is_empty(),
             (Found::Text(have), Value::Text(want)) => have.as_ref() == want.as_ref(),
+            (Found::Texts(have), Value::Text(want)) if have.is_empty() => want.is_empty(),
+            (Found::Texts(have), Value::Text(want)) => have.contains(&want.as_ref()),
             (Found::Number(have), Value::Number(want)) => have == want,
             (Found::Time(have), Value::Time(want)) => have == want,
-            (Found::Unset | Found::Text(_) | Found::Number(_) | Found::Time(_), _) => false,
+            (Found::Unset | Found::Text(_) | Found::Texts(_) | Found::Number(_) | Found::Time(_), _) => false,
         }
     }
 }

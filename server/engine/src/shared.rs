@@ -199,19 +199,22 @@ impl Shared {
         }
         let mut wakes = Vec::new();
         let mut slots = FxHashSet::default();
+        // Closed leases come in runs of one lane and topic: each run is one step.
+        let is_alike = |a: &Closed, b: &Closed| a.session == b.session && a.lane_id == b.lane_id && a.topic == b.topic;
         {
             let mut dispatcher = self.dispatcher();
-            for one in closed {
-                wakes.extend(dispatcher.closed(&one.topic, one.session, &one.lane_id));
-                if let Some((key, holder)) = &one.slot {
-                    for who in dispatcher.free_slot(key, *holder) {
-                        slots.insert((who, key.clone()));
-                    }
+            for run in closed.chunk_by(is_alike) {
+                let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
+                wakes.extend(dispatcher.closed(&run[0].topic, run[0].session, &run[0].lane_id, count));
+            }
+            for (key, holder) in closed.iter().filter_map(|one| one.slot.as_ref()) {
+                for who in dispatcher.free_slot(key, *holder) {
+                    slots.insert((who, key.clone()));
                 }
             }
         }
-        for one in closed {
-            self.sessions.lease_closed(one.session, one.lease_id);
+        for run in closed.chunk_by(|a, b| a.session == b.session) {
+            self.sessions.leases_closed(run[0].session, run.iter().map(|one| one.lease_id));
         }
         self.wake(wakes);
         for (who, key) in slots {

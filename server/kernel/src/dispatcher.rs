@@ -356,21 +356,19 @@ impl Dispatcher {
         }
     }
 
-    /// A lease was closed and that is committed.
-    pub fn closed(&mut self, topic: &TopicKey, session: SessionId, lane_id: &str) -> Option<Wake> {
-        if let Some(lane) = self
-            .members
-            .get(&session)
-            .and_then(|m| m.session.lanes.iter().position(|l| &*l.lane_id == lane_id))
-        {
+    /// So many leases of one lane and topic were closed, and that is committed.
+    pub fn closed(&mut self, topic: &TopicKey, session: SessionId, lane_id: &str, count: u32) -> Option<Wake> {
+        let member = self.members.get(&session);
+        if let Some(lane) = member.and_then(|m| m.session.lanes.iter().position(|l| &*l.lane_id == lane_id)) {
             self.unrank(session, lane);
             if let Some(member) = self.members.get_mut(&session) {
-                member.lanes[lane].outstanding = member.lanes[lane].outstanding.saturating_sub(1);
+                let outstanding = &mut member.lanes[lane].outstanding;
+                *outstanding = outstanding.saturating_sub(count);
             }
             self.rank(session, lane);
         }
         let state = self.topics.get_mut(topic)?;
-        state.running = state.running.saturating_sub(1);
+        state.running = state.running.saturating_sub(count);
         let is_capped = state.row.as_ref().is_some_and(|row| row.settings.max_running.is_some());
         if !is_capped || state.hungry.is_empty() {
             return None;

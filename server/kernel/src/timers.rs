@@ -73,7 +73,9 @@ pub(crate) fn next_due(job: &Job, settings: Option<&Settings>, now: Time) -> Opt
     }
     let ready = match job.state {
         State::Scheduled => Some(job.ready_time()).filter(|at| *at > now),
-        State::Dispatched(_) | State::Pending(None) if job.spec.options.is_none() && settings.is_none() => {
+        State::Dispatched(_) | State::Pending(None)
+            if job.spec.options.is_none() && settings.is_none() && !job.is_cancel_requested() =>
+        {
             return None;
         }
         _ => None,

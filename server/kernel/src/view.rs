@@ -116,6 +116,25 @@ pub struct View {
     pub mutant: Option<Mutant>,
 }
 
+/// Entries of a view's maps. All but the history of what was is empty when no job is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    pub jobs: usize,
+    pub keys: usize,
+    pub parked: usize,
+    pub ready: usize,
+    pub timers: usize,
+    pub sessions: usize,
+    pub offers: usize,
+}
+
+impl Footprint {
+    /// True if nothing is left of jobs that have ended.
+    pub fn is_at_rest(&self) -> bool {
+        *self == Footprint::default()
+    }
+}
+
 // === impl View: filling ===
 
 impl View {
@@ -385,6 +404,19 @@ impl View {
 
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
+    }
+
+    /// How much the view holds, map by map.
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            jobs: self.open_count(),
+            keys: self.keys.values().map(FxHashMap::len).sum(),
+            parked: self.parked.values().map(BTreeMap::len).sum(),
+            ready: self.classes.iter().map(|class| class.live).sum(),
+            timers: self.timers.len() + self.class_wakes.len() + self.key_wakes.len(),
+            sessions: self.sessions.len(),
+            offers: self.offer_deadlines.len(),
+        }
     }
 
     /// The next wall time at which a job, class or key is due.

@@ -82,7 +82,7 @@ impl SessionHandle {
         self.seen();
         let session = self.stay.session().session_id;
         let refused: Vec<u64> = refused.into_iter().map(|(lease, _)| lease).collect();
-        self.stay.forget_all(&refused);
+        self.stay.forget_all(refused.iter().copied());
         for who in 0..self.shared.mailboxes.len() {
             let mine = |lease: &&u64| self.shared.loop_of(shard_of(**lease)) == who;
             let accepted: Vec<u64> = accepted.iter().filter(mine).copied().collect();
@@ -143,7 +143,7 @@ impl SessionHandle {
                 indexes.push(index);
             }
         }
-        self.stay.forget_all(&ended);
+        self.stay.forget_all(ended.into_iter());
         parts.retain(|(_, updates, _)| !updates.is_empty());
         parts
     }

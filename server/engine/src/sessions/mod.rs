@@ -103,10 +103,10 @@ impl Sessions {
         stay.control(lease_id, action);
     }
 
-    /// A lease of the session is closed: it is no longer expected to be held.
-    pub(crate) fn lease_closed(&self, session: SessionId, lease_id: u64) {
+    /// Leases of the session are closed: they are no longer expected to be held.
+    pub(crate) fn leases_closed(&self, session: SessionId, leases: impl Iterator<Item = u64>) {
         if let Some(stay) = self.find(session) {
-            stay.forget(lease_id);
+            stay.forget_all(leases);
         }
     }
 

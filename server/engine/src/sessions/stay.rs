@@ -154,14 +154,10 @@ impl Stay {
         inner.leases.insert(lease_id, assign_no);
     }
 
-    pub(crate) fn forget(&self, lease_id: u64) {
-        self.inner().leases.remove(&lease_id);
-    }
-
-    pub(crate) fn forget_all(&self, leases: &[u64]) {
+    pub(crate) fn forget_all(&self, leases: impl Iterator<Item = u64>) {
         let mut inner = self.inner();
         for lease in leases {
-            inner.leases.remove(lease);
+            inner.leases.remove(&lease);
         }
     }
 

@@ -17,7 +17,9 @@ pub(crate) fn cancel(
     actor: Arc<str>,
     turn: &mut Turn,
 ) -> Reply {
-    let Some(job) = view.look(namespace, job_id).cloned() else { return Reply::NotOpen };
+    // A job that ended in this very turn is still in memory: it is the store's to tell, like any ended one.
+    let found = view.look(namespace, job_id).filter(|job| !job.state.kind().is_terminal());
+    let Some(job) = found.cloned() else { return Reply::NotOpen };
     let key = job.key();
     let lease = job.state.lease().cloned();
     let is_repeat = job.is_cancel_requested();

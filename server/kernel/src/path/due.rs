@@ -46,8 +46,14 @@ fn fire(view: &mut View, key: JobKey, turn: &mut Turn) {
     let limits = timers::timeouts(&job, settings);
     let lease = job.state.lease().cloned();
     let kind = job.state.kind();
+    let is_cancelling = lease.is_some() && job.is_cancel_requested();
     drop(job);
     match due {
+        // Whatever ends the lease of a job that is being cancelled ends the job as CANCELLED (I-13).
+        Due::Total | Due::ScheduleToStart | Due::StartToClose | Due::Stall if is_cancelling => {
+            close_with(view, key, Event::Cancelled, turn, |_| {});
+            stop(lease, Stop::TimedOut, turn);
+        }
         Due::Total => {
             let failure = plain_failure("TOTAL_TIMEOUT", "the total deadline of the job passed", false);
             close_with(view, key, Event::TimedOut { total: true }, turn, |job| {
@@ -60,6 +66,10 @@ fn fire(view: &mut View, key: JobKey, turn: &mut Turn) {
             if kind == StateKind::Dispatched {
                 give_back(view, key, Return::Reclaimed, turn);
                 stop(lease, Stop::Reclaim, turn);
+                if view.job(key).is_none_or(|job| job.state.kind().is_terminal()) {
+                    // It was the last offer it could have: UNDELIVERABLE.
+                    return;
+                }
             }
             let failure = plain_failure("SCHEDULE_TO_START_TIMEOUT", "the job did not start in time", false);
             close_with(view, key, Event::Expired, turn, |job| job.rare_mut().failure = Some(failure));

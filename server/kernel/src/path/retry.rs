@@ -22,6 +22,10 @@ pub(crate) fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> R
     if let Some(job) = view.look(&old.namespace, &new_id).cloned().or(known) {
         return Reply::Job(Ok(job));
     }
+    if is_retried_as(view, &old, &new_id) {
+        // Made by an earlier request and ended since: only the store can tell of it, so the caller asks again.
+        return Reply::NotOpen;
+    }
     let mut spec = (*old.spec).clone();
     if let Some(payload) = edited {
         spec.payload = payload;
@@ -43,6 +47,15 @@ pub(crate) fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> R
     };
     let key = submit::make(view, &namespace, actor, item, turn);
     Reply::Job(Ok(view.job(key).cloned().expect("invariant: the job was just made")))
+}
+
+/// True if the newest version of `old` already names `new_id`.
+fn is_retried_as(view: &View, old: &coretex_domain::Job, new_id: &coretex_domain::JobId) -> bool {
+    let newest = view.annotated.get(&old.key()).map_or(old, |job| job);
+    newest.history.iter().rev().any(|entry| match &entry.event {
+        Event::Annotated(note) => **note == Note::RetriedAs(new_id.clone()),
+        _ => false,
+    })
 }
 
 /// Adds a note to a job that has ended and left memory.

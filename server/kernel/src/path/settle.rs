@@ -178,6 +178,10 @@ pub(crate) fn end_attempt(
     turn: &mut Turn,
 ) {
     let Some(job) = view.job(key).cloned() else { return };
+    if job.is_cancel_requested() && !view.is_planted(Mutant::IgnoreCancelAtDispatch) {
+        drop(job);
+        return close_with(view, key, Event::Cancelled, turn, |job| job.rare_mut().failure = Some(failure));
+    }
     let defaults = view.settings(&job).map(|s| s.retry.clone()).unwrap_or_default();
     let policy = job.spec.options().retry.or(&defaults);
     let mut counters = job.counters;
