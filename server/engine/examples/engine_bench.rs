@@ -31,7 +31,12 @@ fn main() {
     let mut args = std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap());
     let jobs = args.next().unwrap_or(1_000_000);
     let in_flight = args.next().unwrap_or(4_096);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(run(jobs, in_flight));
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(run(jobs, in_flight));
 }
 
 async fn run(jobs: u64, in_flight: u64) {
@@ -43,7 +48,8 @@ async fn run(jobs: u64, in_flight: u64) {
         return fill(&engine, jobs).await;
     }
     worker(&engine).await;
-    let count = Arc::new(Count { ended: AtomicU64::new(0), room: tokio::sync::Semaphore::new(in_flight as usize) });
+    let count =
+        Arc::new(Count { ended: AtomicU64::new(0), room: tokio::sync::Semaphore::new(in_flight as usize) });
     let caller = Caller { namespace: Namespace::new("default"), actor: "".into() };
     let topic: Arc<str> = "job.noop".into();
     let payload = bytes::Bytes::from_static(&[b'x'; 100]);
@@ -53,7 +59,10 @@ async fn run(jobs: u64, in_flight: u64) {
         count.room.acquire_many(64).await.unwrap().forget();
         let asks = (0..64)
             .map(|_| Ask {
-                spec: Arc::new(Spec::new(topic.clone(), Payload::json(bytes::Bytes::copy_from_slice(&payload)))),
+                spec: Arc::new(Spec::new(
+                    topic.clone(),
+                    Payload::json(bytes::Bytes::copy_from_slice(&payload)),
+                )),
                 job_id: None,
             })
             .collect();
@@ -66,7 +75,11 @@ async fn run(jobs: u64, in_flight: u64) {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     let secs = start.elapsed().as_secs_f64();
-    println!("{{\"what\":\"engine\",\"n\":{sent},\"secs\":{secs:.3},\"per_s\":{:.0},\"stats\":\"{:?}\"}}", sent as f64 / secs, engine.stats());
+    println!(
+        "{{\"what\":\"engine\",\"n\":{sent},\"secs\":{secs:.3},\"per_s\":{:.0},\"stats\":\"{:?}\"}}",
+        sent as f64 / secs,
+        engine.stats()
+    );
     engine.stop().await;
     std::fs::remove_dir_all(dir).unwrap();
 }
@@ -78,7 +91,10 @@ async fn fill(engine: &Engine, jobs: u64) {
     for _ in 0..jobs / 64 {
         let asks = (0..64)
             .map(|_| Ask {
-                spec: Arc::new(Spec::new("job.noop", Payload::json(bytes::Bytes::copy_from_slice(&[b'x'; 100])))),
+                spec: Arc::new(Spec::new(
+                    "job.noop",
+                    Payload::json(bytes::Bytes::copy_from_slice(&[b'x'; 100])),
+                )),
                 job_id: None,
             })
             .collect();
@@ -88,7 +104,10 @@ async fn fill(engine: &Engine, jobs: u64) {
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let rss = status.lines().find(|l| l.starts_with("VmRSS")).unwrap_or_default();
-    println!("{{\"what\":\"fill\",\"n\":{jobs},\"per_s\":{rate:.0},\"rss\":\"{rss}\",\"stats\":\"{:?}\"}}", engine.stats());
+    println!(
+        "{{\"what\":\"fill\",\"n\":{jobs},\"per_s\":{rate:.0},\"rss\":\"{rss}\",\"stats\":\"{:?}\"}}",
+        engine.stats()
+    );
 }
 
 async fn worker(engine: &Engine) {
@@ -121,7 +140,9 @@ async fn worker(engine: &Engine) {
                     .iter()
                     .map(|a| Update {
                         lease: LeaseName::Id(a.lease_id),
-                        kind: UpdateKind::Succeeded(Payload::json(bytes::Bytes::from_static(b"{\"ok\":true}"))),
+                        kind: UpdateKind::Succeeded(Payload::json(bytes::Bytes::from_static(
+                            b"{\"ok\":true}",
+                        ))),
                     })
                     .collect();
                 handle.report(seq, updates).await.unwrap();

@@ -40,6 +40,11 @@ impl Clock for SystemClock {
         now
     }
 
+    fn raise(&self, floor: Time) {
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        last.wall = last.wall.max(floor);
+    }
+
     fn sleep_until(&self, at: Time) -> BoxFuture<()> {
         let deadline = self.start + Duration::from_millis(at.0.saturating_sub(HEAD_START_MS));
         Box::pin(tokio::time::sleep_until(deadline.into()))

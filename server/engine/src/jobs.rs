@@ -175,6 +175,8 @@ impl Engine {
         request_id: &str,
     ) -> Result<Arc<Job>, Refusal> {
         let namespace = &caller.namespace;
+        let who = self.shared.loop_of(id.shard(namespace));
+        let looked_at = self.shared.departed[who].load(std::sync::atomic::Ordering::Acquire);
         let old = self.get(namespace, id).await?;
         if old.id.to_string().starts_with("run_") {
             let message = format!("job {id} is a step of a run; rerun the run from that step");
@@ -187,10 +189,9 @@ impl Engine {
             submit::derived_id(namespace, &format!("{request_id}\0{id}"), 0, old.shard)
         };
         let known = self.batch_get(namespace, vec![new_id.clone()]).await?.into_iter().flatten().next();
-        let who = self.shared.loop_of(old.shard);
         let actor = (!caller.actor.is_empty()).then(|| Box::from(&*caller.actor));
         let retry = RetryByHand { old, new_id, edited, actor, known };
-        match ask(&self.shared, who, Input::RetryByHand(Box::new(retry))).await? {
+        match ask(&self.shared, who, Input::RetryByHand(Box::new(retry), looked_at)).await? {
             Reply::Job(answer) => answer,
             _ => Err(crate::reloaded()),
         }
@@ -240,6 +241,10 @@ impl Engine {
             }
             let stored_end = chunks.last().map_or(offset, |c| c.offset + c.chunk.len() as u64);
             chunks.extend(live.chunks.into_iter().filter(|c| c.offset >= stored_end));
+            if let Some(first) = chunks.first_mut() {
+                // What neither memory nor the store has any more was lost on the way.
+                first.dropped = first.dropped.max(first.offset.saturating_sub(offset));
+            }
             let has_ended = live.is_closed || job.state.kind().is_terminal();
             if !chunks.is_empty() || has_ended || !wait {
                 return Ok(OutputRead { chunks, has_ended });

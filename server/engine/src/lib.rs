@@ -157,10 +157,10 @@ impl Engine {
         let stay = found.ok_or_else(|| worker_not_found(worker_id))?;
         sessions::drain(&self.shared, &stay).await;
         stay.send_control(api::ServerFrame::GoAway {
-            reason: "DRAIN".into(),
+            reason: "WORKER_DRAINED".into(),
             drain: self.shared.settings.drain_grace,
             reconnect_after: Span::ZERO,
-            is_replaced: true,
+            is_replaced: false,
         });
         Ok(stay.info())
     }
@@ -240,5 +240,12 @@ pub(crate) fn reloaded() -> Refusal {
 pub(crate) async fn ask(shared: &Shared, who: usize, input: Input) -> Result<Reply, Refusal> {
     let (answer, done) = oneshot::channel();
     shared.post(who, Mail::Decide(input, ReplyTo::One(answer)))?;
+    done.await.unwrap_or_else(|_| Err(reloaded()))
+}
+
+/// The same for workers, whose words must not be refused: waits for room.
+pub(crate) async fn tell(shared: &Shared, who: usize, input: Input) -> Result<Reply, Refusal> {
+    let (answer, done) = oneshot::channel();
+    shared.post_waiting(who, Mail::Decide(input, ReplyTo::One(answer))).await?;
     done.await.unwrap_or_else(|_| Err(reloaded()))
 }

@@ -51,6 +51,8 @@ struct Committing {
     writes: Vec<Write>,
     effects: Vec<Effect>,
     replies: Vec<Pending>,
+    /// Jobs that had left memory after this group.
+    departed: u64,
 }
 
 /// A reply that waits for its group.
@@ -178,7 +180,6 @@ impl ShardLoop {
         }
         self.shared.open_jobs[self.who]
             .store(self.view.open_count() as u64, std::sync::atomic::Ordering::Relaxed);
-        self.shared.departed[self.who].store(self.view.departed(), std::sync::atomic::Ordering::Release);
         let replies = replies.into_iter().map(|p| self.resolve(p, &finished.effects)).collect();
         rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
         self.commit(rows, finished.effects, replies, now.wall);
@@ -205,8 +206,14 @@ impl ShardLoop {
     }
 
     fn commit(&mut self, writes: Vec<Write>, effects: Vec<Effect>, replies: Vec<Pending>, now: Time) {
-        let mut committing =
-            Committing { outcome: Outcome::Committed, started: now, writes: Vec::new(), effects, replies };
+        let mut committing = Committing {
+            outcome: Outcome::Committed,
+            started: now,
+            writes: Vec::new(),
+            effects,
+            replies,
+            departed: self.view.departed(),
+        };
         if writes.is_empty() {
             if self.inflight.is_empty() {
                 self.complete(committing);
@@ -230,6 +237,8 @@ impl ShardLoop {
 
     /// The group is durable: say so, then act.
     fn complete(&mut self, done: Committing) {
+        // Only now can a look-up see what has departed.
+        self.shared.departed[self.who].store(done.departed, std::sync::atomic::Ordering::Release);
         self.count(&done);
         self.shared.events.publish(&done.writes);
         for pending in done.replies {

@@ -200,7 +200,8 @@ impl Shared {
         let mut wakes = Vec::new();
         let mut slots = FxHashSet::default();
         // Closed leases come in runs of one lane and topic: each run is one step.
-        let is_alike = |a: &Closed, b: &Closed| a.session == b.session && a.lane_id == b.lane_id && a.topic == b.topic;
+        let is_alike =
+            |a: &Closed, b: &Closed| a.session == b.session && a.lane_id == b.lane_id && a.topic == b.topic;
         {
             let mut dispatcher = self.dispatcher();
             for run in closed.chunk_by(is_alike) {

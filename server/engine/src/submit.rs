@@ -49,9 +49,19 @@ pub(crate) async fn submit(
             continue;
         }
         let followed = follow.as_ref().map(|f| Follows { follow: f, indexes: &indexes });
-        let part = submit_part(shared, who, caller, items, followed).await?;
-        for (index, answer) in indexes.into_iter().zip(part) {
-            answers[index] = Some(answer);
+        match submit_part(shared, who, caller, items, followed).await {
+            Ok(part) => {
+                for (index, answer) in indexes.into_iter().zip(part) {
+                    answers[index] = Some(answer);
+                }
+            }
+            // The whole request in one part is refused as one; otherwise other parts may be committed already.
+            Err(refusal) if indexes.len() == count => return Err(refusal),
+            Err(refusal) => {
+                for index in indexes {
+                    answers[index] = Some(Err(refusal.clone()));
+                }
+            }
         }
     }
     let missing = || Err(Refusal::new(Reason::OutcomeUnknown, "no answer for this job"));
@@ -125,10 +135,15 @@ pub(crate) fn derived_id(namespace: &Namespace, request_id: &str, index: usize, 
 
 /// Milliseconds in a textual UUIDv7.
 fn uuid_v7_time(text: &str) -> Option<u64> {
-    if text.len() != 36 || text.as_bytes().get(14) != Some(&b'7') {
+    let is_uuid = match text.len() {
+        36 => text.as_bytes().get(14) == Some(&b'7'),
+        32 => text.as_bytes().get(12) == Some(&b'7'),
+        _ => false,
+    };
+    if !is_uuid {
         return None;
     }
-    let digits: String = text.chars().take(13).filter(|c| *c != '-').collect();
+    let digits: String = text.chars().filter(|c| *c != '-').take(12).collect();
     u64::from_str_radix(&digits, 16).ok()
 }
 

@@ -101,6 +101,10 @@ async fn reclaim(shared: &Arc<Shared>) -> Option<Claim> {
 
 /// Fills one view per loop from what the store has.
 fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
+    // Time goes on from where the stored jobs left it, whatever the system clock says now.
+    if let Some(newest) = claim.open.iter().map(|job| job.update_time).max() {
+        shared.env.clock.raise(newest);
+    }
     let now = shared.env.clock.now();
     let count = shared.mailboxes.len();
     shared.epoch.store(claim.epoch, Ordering::Release);
@@ -121,10 +125,13 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
         recover(&mut view, &mut dispatcher, jobs, &claim.topics, now.wall);
         shared.open_jobs[who].store(view.open_count() as u64, Ordering::Relaxed);
         // Counts restart with the view: look-ups made before are stale by definition.
-        shared.departed[who].store(0, Ordering::Release);
+        shared.departed[who].store(view.departed(), Ordering::Release);
         loops.push((view, who));
     }
     drop(dispatcher);
+    for stay in shared.sessions.all() {
+        stay.forget_reports();
+    }
     let holders: Vec<SessionId> = loops.iter().flat_map(|(view, _)| view.lease_sessions()).collect();
     sessions::restore(shared, claim.sessions);
     let orphans = shared.clone();

@@ -1,7 +1,7 @@
 //! Tokens for leases and sessions: facts under a keyed hash, so that nobody can make or change one.
 
 use bytes::Bytes;
-use coretex_domain::{JobKey, Namespace, SessionId, ShardId};
+use coretex_domain::{JobId, JobKey, Namespace, SessionId, ShardId};
 
 const LEASE: u8 = 1;
 const RESUME: u8 = 2;
@@ -30,14 +30,28 @@ impl Tokens {
         self.keys.is_empty()
     }
 
-    pub(crate) fn lease(&self, namespace: &Namespace, claim: LeaseClaim) -> Bytes {
+    /// A token for a lease. A chosen name travels along, because its key is only a hash of it.
+    pub(crate) fn lease(&self, namespace: &Namespace, claim: LeaseClaim, id: &JobId) -> Bytes {
         let mut body = Vec::with_capacity(1 + 4 + 16 + 4 + 1 + MAC_LEN);
         body.push(LEASE);
         body.extend_from_slice(&self.newest().to_le_bytes());
         body.extend_from_slice(&claim.job.0.to_be_bytes());
         body.extend_from_slice(&claim.serial.to_le_bytes());
         body.push(claim.shard.0);
+        if let JobId::Named(name) = id {
+            body.extend_from_slice(name.as_bytes());
+        }
         self.sign(body, namespace.as_str())
+    }
+
+    /// The job a verified lease token names.
+    pub(crate) fn job_in(token: &[u8]) -> Option<JobId> {
+        let name = token.get(26..token.len().checked_sub(MAC_LEN)?)?;
+        if name.is_empty() {
+            let key = token.get(5..21)?.try_into().ok()?;
+            return Some(JobId::Made(u128::from_be_bytes(key)));
+        }
+        Some(JobId::Named(std::str::from_utf8(name).ok()?.into()))
     }
 
     pub(crate) fn open_lease(&self, namespace: &Namespace, token: &[u8]) -> Option<LeaseClaim> {
@@ -110,7 +124,9 @@ mod tests {
         let tokens = Tokens::new(vec![(1, [7; 32])]);
         let (a, b) = (Namespace::new("a"), Namespace::new("b"));
         let claim = LeaseClaim { job: JobKey(42), serial: 3, shard: ShardId(9) };
-        let token = tokens.lease(&a, claim);
+        let token = tokens.lease(&a, claim, &JobId::Named("order-1".into()));
+        assert_eq!(Tokens::job_in(&token), Some(JobId::Named("order-1".into())));
+        assert_eq!(Tokens::job_in(&tokens.lease(&a, claim, &JobId::Made(42))), Some(JobId::Made(42)));
         assert_eq!(tokens.open_lease(&a, &token), Some(claim));
         assert_eq!(tokens.open_lease(&b, &token), None);
         for at in 0..token.len() {

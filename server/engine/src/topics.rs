@@ -81,6 +81,20 @@ impl Engine {
         caller: &Caller,
         name: Arc<str>,
         revision: u64,
+        change: impl FnOnce(&mut Topic) + Send + 'static,
+    ) -> Result<TopicView, Refusal> {
+        // In a task of its own: a caller that goes away half-way must not leave the loops with different rows.
+        let (engine, caller) = (self.clone(), caller.clone());
+        let changed =
+            tokio::spawn(async move { engine.change_topic_row(&caller, name, revision, change).await });
+        changed.await.unwrap_or_else(|_| Err(crate::reloaded()))
+    }
+
+    async fn change_topic_row(
+        &self,
+        caller: &Caller,
+        name: Arc<str>,
+        revision: u64,
         change: impl FnOnce(&mut Topic) + Send,
     ) -> Result<TopicView, Refusal> {
         // One change at a time: the row read is the row replaced.

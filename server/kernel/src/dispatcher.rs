@@ -357,7 +357,13 @@ impl Dispatcher {
     }
 
     /// So many leases of one lane and topic were closed, and that is committed.
-    pub fn closed(&mut self, topic: &TopicKey, session: SessionId, lane_id: &str, count: u32) -> Option<Wake> {
+    pub fn closed(
+        &mut self,
+        topic: &TopicKey,
+        session: SessionId,
+        lane_id: &str,
+        count: u32,
+    ) -> Option<Wake> {
         let member = self.members.get(&session);
         if let Some(lane) = member.and_then(|m| m.session.lanes.iter().position(|l| &*l.lane_id == lane_id)) {
             self.unrank(session, lane);

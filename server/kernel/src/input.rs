@@ -53,7 +53,8 @@ pub enum Input {
         actor: Arc<str>,
     },
     /// A new job from an ended one.
-    RetryByHand(Box<RetryByHand>),
+    /// With [`crate::View::departed`] from before the look-ups: if they may be stale, the answer is `NotOpen`.
+    RetryByHand(Box<RetryByHand>, u64),
     /// Settings or pause of a topic changed.
     SetTopic(Arc<Topic>),
     /// The same on a loop that does not own the catalog: known, not written.

@@ -165,7 +165,8 @@ impl View {
             // 56 bits; a millisecond holds 32,768, more than a loop can lease, so restarts never reuse one.
             next_lease: (now.0 << 15) & LEASE_COUNTER_MASK,
             policy,
-            departed: 0,
+            // Look-ups made before this view was filled are older than anything it knows.
+            departed: now.0 << DEPARTED_BITS,
             departed_keys: FxHashSet::default(),
             departed_order: VecDeque::new(),
             annotated: FxHashMap::default(),
@@ -199,7 +200,10 @@ impl View {
 
     /// Puts a queued job into its small form, if it is plain and its queue is long.
     fn pack(&mut self, key: JobKey) {
-        let Some(slot) = self.jobs.get(&key).filter(|slot| slot.is_queued && slot.timer == Time::NEVER) else { return };
+        let Some(slot) = self.jobs.get(&key).filter(|slot| slot.is_queued && slot.timer == Time::NEVER)
+        else {
+            return;
+        };
         let job = slot.job.clone();
         let class = self.class_of(&job);
         if self.classes[class.0 as usize].live <= self.pack_from {
@@ -225,7 +229,8 @@ impl View {
 
     /// Makes all packed jobs of a topic whole, because their deadlines change.
     pub(crate) fn thaw_topic(&mut self, topic: TopicNo) {
-        let keys: Vec<JobKey> = self.packed.iter().filter(|(_, (_, t))| *t == topic).map(|(key, _)| *key).collect();
+        let keys: Vec<JobKey> =
+            self.packed.iter().filter(|(_, (_, t))| *t == topic).map(|(key, _)| *key).collect();
         for key in keys {
             self.thaw(key);
         }
@@ -324,6 +329,8 @@ impl View {
 }
 
 const LEASE_COUNTER_MASK: u64 = (1 << 56) - 1;
+/// Room for the departures of one millisecond.
+const DEPARTED_BITS: u32 = 20;
 
 fn is_waiting(
     jobs: &FxHashMap<JobKey, Slot>,
@@ -381,7 +388,8 @@ impl View {
         self.jobs.len() + self.packed.len()
     }
 
-    /// How many jobs have left memory since the view was made.
+    /// Rises by one with each job that leaves memory. A new view starts above every older one of its process, so a
+    /// look-up that began before a reload is seen to be stale.
     pub fn departed(&self) -> u64 {
         self.departed
     }

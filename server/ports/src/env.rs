@@ -7,6 +7,8 @@ use std::sync::Arc;
 /// on at the pace of the monotonic clock, when it is set forward it follows.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Now;
+    /// Makes wall time at least `floor` from now on: what is stored was written by an earlier clock.
+    fn raise(&self, floor: coretex_domain::Time);
     /// Completes no earlier than `at` on the monotonic clock.
     fn sleep_until(&self, at: coretex_domain::Time) -> crate::BoxFuture<()>;
 }

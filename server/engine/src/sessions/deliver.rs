@@ -27,7 +27,7 @@ impl Deliveries {
         let Some(lease) = job.state.lease() else { return };
         let tokens = self.tokens.get_or_insert_with(|| shared.tokens());
         let claim = LeaseClaim { job: job.key(), serial: lease.serial, shard: job.shard };
-        let token = tokens.lease(&job.namespace, claim);
+        let token = tokens.lease(&job.namespace, claim, &job.id);
         let options = job.spec.options();
         let assignment = Assignment {
             lease_id,

@@ -55,7 +55,7 @@ async fn expire_due(shared: &Arc<Shared>) {
     for stay in shared.sessions.take_expired(now) {
         let session = stay.session();
         tracing::info!(session = %session.session_id, worker = %session.worker_id, "session expired");
-        end(shared, &stay, "session expired").await;
+        end(shared, &stay, "SESSION_EXPIRED").await;
     }
 }
 

@@ -254,7 +254,7 @@ impl Drop for SessionHandle {
         let is_done = self.stay.inner().is_draining && self.stay.is_idle();
         if is_done && let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let shared = self.shared.clone();
-            runtime.spawn(async move { expire::end_by_id(&shared, session, "drained").await });
+            runtime.spawn(async move { expire::end_by_id(&shared, session, "WORKER_DRAINED").await });
         }
     }
 }

@@ -6,15 +6,16 @@ use crate::api::{
     Assignment, Caller, ControlEntry, Hello, LeaseName, Poll, Polled, Rejection, ServerFrame, Update,
     UpdateKind,
 };
-use crate::mail::{Mail, ReplyTo};
 use crate::shared::Shared;
+use crate::tokens::Tokens;
+use coretex_domain::job::State;
 use coretex_domain::limits::SLOTS_MAX;
 use coretex_domain::session::Lane;
-use coretex_domain::{Reason, Refusal, SessionId};
+use coretex_domain::{JobId, Payload, Reason, Refusal, SessionId};
 use coretex_kernel::input::{Input, LeaseRef, RejectCode, Reply, Update as KernelUpdate};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// The one lane of a polling worker.
 const LANE: &str = "poll";
@@ -186,12 +187,14 @@ async fn settle(
     let mut rejected = Vec::new();
     let mut parts: Vec<(Vec<KernelUpdate>, Vec<u32>)> =
         (0..shared.mailboxes.len()).map(|_| Default::default()).collect();
+    let mut said = Vec::new();
     for (index, update) in (0u32..).zip(updates) {
         let LeaseName::Token(token) = update.lease else {
             return Err(Refusal::field(format!("updates[{index}].lease_token"), "required here"));
         };
         match tokens.open_lease(&caller.namespace, &token) {
             Some(claim) => {
+                said.extend(Said::of(index, claim.serial, &token, &update.kind));
                 let part = &mut parts[shared.loop_of(claim.shard)];
                 part.0.push(KernelUpdate {
                     lease: LeaseRef::Token { job: claim.job, serial: claim.serial },
@@ -207,26 +210,68 @@ async fn settle(
             }),
         }
     }
-    for (who, (updates, indexes)) in parts.into_iter().enumerate() {
-        if updates.is_empty() {
+    for (who, (updates, indexes)) in parts.into_iter().enumerate().filter(|(_, part)| !part.0.is_empty()) {
+        let Reply::Reported(list) = crate::tell(shared, who, Input::Report { session, updates }).await?
+        else {
             continue;
-        }
-        let (answer, done) = oneshot::channel();
-        shared
-            .post_waiting(who, Mail::Decide(Input::Report { session, updates }, ReplyTo::One(answer)))
-            .await?;
-        let reply = done
-            .await
-            .unwrap_or_else(|_| Err(Refusal::new(Reason::OutcomeUnknown, "the shard was reloaded")))?;
-        if let Reply::Reported(list) = reply {
-            rejected.extend(list.into_iter().map(|r| Rejection {
-                seq: 0,
-                index: indexes.get(r.index).copied().unwrap_or(u32::MAX),
-                code: r.code,
-                message: r.message,
-            }));
+        };
+        for one in list {
+            let index = indexes.get(one.index).copied().unwrap_or(u32::MAX);
+            let last_word = said.iter().find(|said| said.index == index);
+            if !is_repeat(shared, caller, last_word).await {
+                rejected.push(Rejection { seq: 0, index, code: one.code, message: one.message });
+            }
         }
     }
     rejected.sort_by_key(|r| r.index);
     Ok(rejected)
+}
+
+/// The last word of a worker on a lease, kept to tell a repeat from a late result.
+struct Said {
+    index: u32,
+    serial: u32,
+    job_id: JobId,
+    word: Word,
+}
+
+enum Word {
+    Succeeded(Payload),
+    Failed { kind: Arc<str>, message: Arc<str> },
+}
+
+impl Said {
+    fn of(index: u32, serial: u32, token: &[u8], kind: &UpdateKind) -> Option<Said> {
+        let word = match kind {
+            UpdateKind::Succeeded(result) => Word::Succeeded(result.clone()),
+            UpdateKind::Failed { failure, .. } => {
+                Word::Failed { kind: failure.kind.clone(), message: failure.message.clone() }
+            }
+            UpdateKind::Started
+            | UpdateKind::Progress { .. }
+            | UpdateKind::Checkpoint(_)
+            | UpdateKind::Cancelled
+            | UpdateKind::Released { .. } => return None,
+        };
+        Some(Said { index, serial, job_id: Tokens::job_in(token)?, word })
+    }
+}
+
+/// True if the same was said on the same lease before and accepted: then it is accepted again and changes nothing.
+async fn is_repeat(shared: &Shared, caller: &Caller, said: Option<&Said>) -> bool {
+    let Some(said) = said else { return false };
+    let found = shared.store.read(caller.namespace.clone(), vec![said.job_id.clone()]).await;
+    let Some(job) = found.ok().and_then(|jobs| jobs.into_iter().flatten().next()) else { return false };
+    if job.counters.lease_serial != said.serial {
+        return false;
+    }
+    match &said.word {
+        Word::Succeeded(result) => {
+            job.state == State::Succeeded && job.result.as_ref().unwrap_or(&Payload::empty()) == result
+        }
+        Word::Failed { kind, message } => {
+            matches!(job.state, State::Failed | State::Retrying { .. })
+                && job.failure().is_some_and(|f| f.kind == *kind && f.message == *message)
+        }
+    }
 }

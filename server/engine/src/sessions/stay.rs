@@ -248,6 +248,13 @@ impl Stay {
         self.inner().durable_up_to
     }
 
+    /// The shard was reloaded: reports that were on their way are resent by the worker.
+    pub(crate) fn forget_reports(&self) {
+        let mut inner = self.inner();
+        inner.reports.clear();
+        inner.last_seq = inner.durable_up_to;
+    }
+
     /// After a resume reports are counted from what is durable; those in flight are resent or rejected by lease.
     pub(crate) fn rewind_reports(&self) {
         let mut inner = self.inner();

@@ -46,7 +46,8 @@ fn fire(view: &mut View, key: JobKey, turn: &mut Turn) {
     let limits = timers::timeouts(&job, settings);
     let lease = job.state.lease().cloned();
     let kind = job.state.kind();
-    let is_cancelling = lease.is_some() && job.is_cancel_requested();
+    let is_cancelling =
+        lease.is_some() && job.is_cancel_requested() && !view.is_planted(Mutant::IgnoreCancelAtDispatch);
     drop(job);
     match due {
         // Whatever ends the lease of a job that is being cancelled ends the job as CANCELLED (I-13).

@@ -37,7 +37,7 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
         Input::Cancel { namespace, job_id, reason, actor } => {
             cancel::cancel(view, &namespace, &job_id, reason, actor, turn)
         }
-        Input::RetryByHand(retry) => retry::by_hand(view, *retry, turn),
+        Input::RetryByHand(retry, looked_at) => retry::by_hand_as_of(view, *retry, looked_at, turn),
         Input::SetTopic(topic) => set_topic(view, topic, turn),
         Input::MirrorTopic(topic) => {
             view.set_topic(topic, turn.now.wall);

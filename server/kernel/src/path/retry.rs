@@ -12,7 +12,17 @@ use std::sync::Arc;
 /// Ended jobs kept with their newest note, so that two retries in a row both find it.
 const ANNOTATED_KEPT: usize = 1_024;
 
-pub(crate) fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
+/// Retries on the strength of a look-up that began when `looked_at` jobs had departed.
+pub(crate) fn by_hand_as_of(view: &mut View, retry: RetryByHand, looked_at: u64, turn: &mut Turn) -> Reply {
+    let is_open = view.look(&retry.old.namespace, &retry.new_id).is_some();
+    let may_be_ended = view.may_have_departed(retry.new_id.key(&retry.old.namespace), looked_at);
+    if !is_open && retry.known.is_none() && may_be_ended {
+        return Reply::NotOpen;
+    }
+    by_hand(view, retry, turn)
+}
+
+fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
     let RetryByHand { old, new_id, edited, actor, known } = retry;
     if !old.state.kind().is_terminal() || view.look(&old.namespace, &old.id).is_some() {
         let message =

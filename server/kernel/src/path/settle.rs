@@ -80,7 +80,7 @@ fn apply(
             return tell_if_cancelling(is_cancelling);
         }
         UpdateKind::Succeeded(_) if is_cancelling => {
-            cancelled_late(view, key, "succeeded after the cancel", turn)
+            return cancelled_late(view, key, "succeeded after the cancel", turn);
         }
         UpdateKind::Succeeded(result) => {
             close_with(view, key, Event::Succeeded, turn, |job| {
@@ -88,7 +88,7 @@ fn apply(
             });
         }
         UpdateKind::Failed { .. } if is_cancelling => {
-            cancelled_late(view, key, "failed after the cancel", turn)
+            return cancelled_late(view, key, "failed after the cancel", turn);
         }
         UpdateKind::Failed { failure, retry } => failed(view, key, *failure, retry, turn),
         UpdateKind::Cancelled if is_cancelling => close_with(view, key, Event::Cancelled, turn, |_| {}),
@@ -144,9 +144,16 @@ fn released(view: &mut View, key: JobKey, checkpoint: Option<Payload>, is_cancel
     }
 }
 
-fn cancelled_late(view: &mut View, key: JobKey, note: &str, turn: &mut Turn) {
+/// The cancel came first: the job is CANCELLED, what the worker did is a note, and the worker is told.
+fn cancelled_late(
+    view: &mut View,
+    key: JobKey,
+    note: &str,
+    turn: &mut Turn,
+) -> Result<(), (RejectCode, String)> {
     close_with(view, key, Event::Cancelled, turn, |_| {});
     view.apply(key, Event::Annotated(Box::new(Note::LateResult(note.into()))), turn);
+    tell_if_cancelling(true)
 }
 
 /// A started attempt failed: decides between another try and the end.
