@@ -1,0 +1,68 @@
+//! One call: who makes it, in which namespace, and until when. Made at the door, found by every handler.
+
+use crate::status;
+use coretex_domain::{Namespace, Refusal, Span};
+use coretex_engine::api::Caller;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tonic::{Request, Response, Status};
+
+/// What a handler answers.
+pub(crate) type Answer<T> = Result<Response<T>, Status>;
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request_id: Arc<str>,
+    pub(crate) namespace: Namespace,
+    /// Name of the identity; empty when nobody was asked.
+    pub(crate) actor: Arc<str>,
+    /// Namespaces the identity may use. Empty: all.
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) deadline: Option<Instant>,
+    /// Trace id of the call.
+    pub(crate) trace: Option<Arc<str>>,
+}
+
+impl Call {
+    /// The call a request belongs to. The door puts it there; without it nobody is known and nothing is bounded.
+    pub(crate) fn of<T>(request: &Request<T>) -> Arc<Call> {
+        request.extensions().get::<Arc<Call>>().cloned().unwrap_or_else(|| Arc::new(Call::unknown()))
+    }
+
+    fn unknown() -> Call {
+        Call {
+            request_id: "".into(),
+            namespace: Namespace::new("default"),
+            actor: "".into(),
+            namespaces: Vec::new(),
+            deadline: None,
+            trace: None,
+        }
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { namespace: self.namespace.clone(), actor: self.actor.clone() }
+    }
+
+    pub(crate) fn may_use(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|n| n == namespace)
+    }
+
+    /// A refusal as the status of this call.
+    pub(crate) fn refuse(&self, refusal: &Refusal) -> Status {
+        status::of(refusal, &self.request_id)
+    }
+
+    pub(crate) fn answer<T>(&self, result: Result<T, Refusal>) -> Answer<T> {
+        result.map(Response::new).map_err(|refusal| self.refuse(&refusal))
+    }
+
+    /// A wait, cut so that its answer is back before the caller's own deadline.
+    pub(crate) fn within_deadline(&self, wait: Span) -> Span {
+        let Some(deadline) = self.deadline else { return wait };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let margin = (left / 10).min(Duration::from_millis(100));
+        let usable = left.saturating_sub(margin).as_millis();
+        wait.min(Span(u64::try_from(usable).unwrap_or(u64::MAX)))
+    }
+}

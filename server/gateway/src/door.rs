@@ -1,0 +1,271 @@
+//! The door of every gRPC call: who calls, in which namespace, until when. Behind it a panic is caught, a status of the
+//! transport becomes one of ours, and the call is counted.
+
+mod body;
+
+use crate::call::Call;
+use crate::gate::Gate;
+use crate::status;
+use body::{Counted, Observed};
+use coretex_contract::NAMESPACE_METADATA;
+use coretex_domain::names::{check_namespace, shown};
+use coretex_domain::{Namespace, Reason, Refusal};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hasher};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower::Service;
+
+const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID_LEN_MAX: usize = 128;
+/// Needs no credential: it tells serving from not serving, and nothing else.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+#[derive(Clone)]
+pub(crate) struct Door {
+    gate: Arc<Gate>,
+    routes: Routes,
+    ids: Arc<RequestIds>,
+}
+
+/// Makes request ids: a start nobody guesses, and a count.
+struct RequestIds {
+    start: u64,
+    next: AtomicU64,
+}
+
+impl Door {
+    pub(crate) fn new(gate: Arc<Gate>, routes: Routes) -> Door {
+        let start = std::hash::RandomState::new().build_hasher().finish();
+        Door { gate, routes, ids: Arc::new(RequestIds { start, next: AtomicU64::new(0) }) }
+    }
+
+    fn request_id(&self, headers: &HeaderMap) -> Arc<str> {
+        let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
+        let usable = |id: &&str| {
+            !id.is_empty() && id.len() <= REQUEST_ID_LEN_MAX && id.bytes().all(|b| b.is_ascii_graphic())
+        };
+        match given.filter(usable) {
+            Some(id) => id.into(),
+            None => {
+                let n = self.ids.next.fetch_add(1, Ordering::Relaxed);
+                format!("{:016x}", self.ids.start.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).into()
+            }
+        }
+    }
+
+    /// Establishes who calls.
+    fn admit(&self, path: &str, headers: &HeaderMap, request_id: Arc<str>) -> Result<Call, Refusal> {
+        let is_open = path.starts_with(HEALTH);
+        let (actor, namespaces) = match &self.gate.settings.keys {
+            Some(keys) if !is_open => {
+                let key = credential(headers)?;
+                let wrong = || Refusal::new(Reason::Unauthenticated, "the credential is not valid");
+                let identity = keys.find(key).ok_or_else(wrong)?;
+                (identity.name.as_str().into(), identity.namespaces.clone())
+            }
+            Some(_) | None => ("".into(), Vec::new()),
+        };
+        let namespace = namespace(headers)?;
+        let call = Call {
+            request_id,
+            namespace: Namespace::new(namespace),
+            actor,
+            namespaces,
+            deadline: timeout(headers)?.and_then(|t| Instant::now().checked_add(t)),
+            trace: headers
+                .get("traceparent")
+                .and_then(|v| v.to_str().ok())
+                .and_then(crate::wire::spec::trace_of),
+        };
+        if !call.may_use(namespace) {
+            let message = format!("this identity may not use namespace {namespace}");
+            return Err(Refusal::new(Reason::PermissionDenied, message));
+        }
+        Ok(call)
+    }
+
+    async fn pass(mut self, mut request: Request<Body>) -> Response<Body> {
+        let start = Instant::now();
+        let path = request.uri().path().to_owned();
+        let request_id = self.request_id(request.headers());
+        let metrics = self.gate.metrics.clone();
+        let method = metrics.methods.find(&path);
+        let mutates = metrics.methods.all.get(method).is_some_and(|m| m.mutates);
+        let mut counted =
+            Counted { metrics, method, mutates, start, request_id: request_id.clone(), is_open: true };
+        let call = match self.admit(&path, request.headers(), request_id.clone()) {
+            Ok(call) => Arc::new(call),
+            Err(refusal) => return counted.close_with(status::of(&refusal, &request_id)),
+        };
+        let deadline = call.deadline;
+        tracing::trace!(%path, %request_id, namespace = %call.namespace, actor = %call.actor, "call");
+        request.extensions_mut().insert(call);
+        let answering = AssertUnwindSafe(self.routes.call(request)).catch_unwind();
+        let answered = match deadline {
+            None => answering.await,
+            Some(at) => match tokio::time::timeout_at(at.into(), answering).await {
+                Ok(answered) => answered,
+                Err(_) => return counted.close_with(status::deadline_passed(mutates, &request_id)),
+            },
+        };
+        match answered {
+            Ok(Ok(response)) => counted.follow(response, deadline),
+            Ok(Err(never)) => match never {},
+            Err(panic) => {
+                counted.panicked(panic.as_ref());
+                counted.close_with(status::fault(&request_id))
+            }
+        }
+    }
+}
+
+/// The key a caller shows.
+fn credential(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let bearer = headers.get(http::header::AUTHORIZATION).map(|value| {
+        let text = value.to_str().unwrap_or_default();
+        text.split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map_or("", |(_, key)| key)
+    });
+    let plain = headers.get("x-api-key").map(|value| value.to_str().unwrap_or_default());
+    bearer.or(plain).ok_or_else(|| {
+        Refusal::new(Reason::CredentialRequired, "send `authorization: Bearer KEY` or `x-api-key: KEY`")
+    })
+}
+
+fn namespace(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let Some(given) = headers.get(NAMESPACE_METADATA) else { return Ok("default") };
+    let text = given.to_str().map_err(|_| Refusal::field(NAMESPACE_METADATA, "must be ASCII"))?;
+    match text {
+        "" => Ok("default"),
+        text => check_namespace(text).map(|()| text).map_err(|m| Refusal::field(NAMESPACE_METADATA, m)),
+    }
+}
+
+/// The time the caller gives, from `grpc-timeout`: up to eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    let Some(given) = headers.get("grpc-timeout") else { return Ok(None) };
+    let text = given.to_str().unwrap_or_default();
+    let bad =
+        || Refusal::field("grpc-timeout", format!("must be digits and one of HMSmun, got {}", shown(text)));
+    let unit = text.chars().last().ok_or_else(bad)?;
+    let digits = &text[..text.len() - unit.len_utf8()];
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad());
+    }
+    let n: u64 = digits.parse().map_err(|_| bad())?;
+    match unit {
+        'H' => Ok(Some(Duration::from_secs(n * 3_600))),
+        'M' => Ok(Some(Duration::from_secs(n * 60))),
+        'S' => Ok(Some(Duration::from_secs(n))),
+        'm' => Ok(Some(Duration::from_millis(n))),
+        'u' => Ok(Some(Duration::from_micros(n))),
+        'n' => Ok(Some(Duration::from_nanos(n))),
+        _ => Err(bad()),
+    }
+}
+
+impl Counted {
+    /// A response that is nothing but a status.
+    fn close_with(&mut self, status: Status) -> Response<Body> {
+        self.close(status.code());
+        let mut response = status.into_http();
+        self.echo(&mut response);
+        response
+    }
+
+    fn echo(&self, response: &mut Response<Body>) {
+        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+    }
+
+    /// Mends what the transport said, and watches the body of the rest.
+    fn follow(mut self, mut response: Response<Body>, deadline: Option<Instant>) -> Response<Body> {
+        let said = response.headers().get(Status::GRPC_STATUS).map(|v| Code::from_bytes(v.as_bytes()));
+        let Some(code) = said else {
+            self.echo(&mut response);
+            return response.map(|inner| Body::new(Observed::new(inner, self, deadline)));
+        };
+        if let Some(refusal) = self.mended(code, response.headers()) {
+            let mut mended = status::of(&refusal, &self.request_id).into_http();
+            if let Some(known) = response.headers().get("grpc-accept-encoding") {
+                mended.headers_mut().insert("grpc-accept-encoding", known.clone());
+            }
+            response = mended;
+        }
+        let code =
+            response.headers().get(Status::GRPC_STATUS).map_or(code, |v| Code::from_bytes(v.as_bytes()));
+        self.close(code);
+        self.echo(&mut response);
+        response
+    }
+}
+
+impl Service<Request<Body>> for Door {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move { Ok(door.pass(request).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).expect("a header"));
+        headers
+    }
+
+    #[test]
+    fn timeouts_are_those_of_grpc() {
+        for (text, millis) in
+            [("5S", 5_000), ("250m", 250), ("1M", 60_000), ("1H", 3_600_000), ("1000u", 1), ("0m", 0)]
+        {
+            assert_eq!(
+                timeout(&headers("grpc-timeout", text)),
+                Ok(Some(Duration::from_millis(millis))),
+                "{text}"
+            );
+        }
+        for bad in ["", "5", "S", "-1S", "5 S", "999999999S", "5x", "5é"] {
+            assert!(timeout(&headers("grpc-timeout", bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn credentials_come_in_two_forms() {
+        assert_eq!(credential(&headers("authorization", "Bearer k1")), Ok("k1"));
+        assert_eq!(credential(&headers("authorization", "bearer k1")), Ok("k1"));
+        assert_eq!(credential(&headers("authorization", "Basic k1")), Ok(""));
+        assert_eq!(credential(&headers("x-api-key", "k2")), Ok("k2"));
+        assert!(credential(&HeaderMap::new()).is_err_and(|r| r.reason == Reason::CredentialRequired));
+    }
+
+    #[test]
+    fn namespaces_are_checked() {
+        assert_eq!(namespace(&HeaderMap::new()), Ok("default"));
+        assert_eq!(namespace(&headers("coretex-namespace", "team-a")), Ok("team-a"));
+        assert!(namespace(&headers("coretex-namespace", "Team A")).is_err());
+    }
+}

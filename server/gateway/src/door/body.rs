@@ -1,0 +1,151 @@
+//! The body of a response, watched to its end: its status is mended and counted, its deadline kept, a panic caught.
+
+use crate::metrics::Metrics;
+use crate::status;
+use bytes::Bytes;
+use coretex_domain::{Reason, Refusal};
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::time::Sleep;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+/// A call that is counted when it ends, however it ends.
+pub(super) struct Counted {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) method: usize,
+    pub(super) mutates: bool,
+    pub(super) start: Instant,
+    pub(super) request_id: Arc<str>,
+    pub(super) is_open: bool,
+}
+
+impl Counted {
+    pub(super) fn close(&mut self, code: Code) {
+        if std::mem::take(&mut self.is_open) {
+            self.metrics.ended(self.method, code, self.start.elapsed());
+        }
+    }
+
+    /// A refusal in the place of a status that is not ours.
+    pub(super) fn mended(&self, code: Code, headers: &HeaderMap) -> Option<Refusal> {
+        if code == Code::Ok || headers.contains_key(Status::GRPC_STATUS_DETAILS) {
+            return None;
+        }
+        let status = Status::from_header_map(headers)?;
+        let refusal = status::mend(code, status.message())?;
+        if refusal.reason == Reason::ServerFault {
+            self.metrics.faults.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(request_id = %self.request_id, message = status.message(), "a call failed by our fault");
+        }
+        Some(refusal)
+    }
+
+    pub(super) fn panicked(&self, panic: &(dyn Any + Send)) {
+        let said =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        self.metrics.panics.fetch_add(1, Ordering::Relaxed);
+        self.metrics.faults.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(request_id = %self.request_id, panic = said.unwrap_or("?"), "a handler panicked");
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.close(Code::Cancelled);
+    }
+}
+
+pub(super) struct Observed {
+    /// Gone once the end is sent.
+    inner: Option<Body>,
+    counted: Counted,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Observed {
+    pub(super) fn new(inner: Body, counted: Counted, deadline: Option<Instant>) -> Observed {
+        let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        Observed { inner: Some(inner), counted, deadline }
+    }
+
+    fn end(&mut self, status: &Status) -> Frame<Bytes> {
+        self.inner = None;
+        self.counted.close(status.code());
+        let mut trailers = HeaderMap::new();
+        // Fails only for a message that is no header, and ours are escaped.
+        let _ = status.add_header(&mut trailers);
+        Frame::trailers(trailers)
+    }
+
+    fn looked_at(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(trailers) = frame.trailers_ref() else { return frame };
+        let code =
+            trailers.get(Status::GRPC_STATUS).map_or(Code::Unknown, |v| Code::from_bytes(v.as_bytes()));
+        match self.counted.mended(code, trailers) {
+            Some(refusal) => {
+                let status = status::of(&refusal, &self.counted.request_id);
+                self.end(&status)
+            }
+            None => {
+                self.counted.close(code);
+                self.inner = None;
+                frame
+            }
+        }
+    }
+}
+
+impl http_body::Body for Observed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
+        match polled {
+            Err(panic) => {
+                this.counted.panicked(panic.as_ref());
+                let status = status::fault(&this.counted.request_id);
+                Poll::Ready(Some(Ok(this.end(&status))))
+            }
+            Ok(Poll::Ready(Some(Ok(frame)))) => Poll::Ready(Some(Ok(this.looked_at(frame)))),
+            Ok(Poll::Ready(Some(Err(error)))) => {
+                tracing::debug!(%error, "a response body broke");
+                let status = status::fault(&this.counted.request_id);
+                Poll::Ready(Some(Ok(this.end(&status))))
+            }
+            Ok(Poll::Ready(None)) => {
+                this.counted.close(Code::Ok);
+                this.inner = None;
+                Poll::Ready(None)
+            }
+            Ok(Poll::Pending) => match this.deadline.as_mut().map(|d| d.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => {
+                    let status = status::deadline_passed(this.counted.mutates, &this.counted.request_id);
+                    Poll::Ready(Some(Ok(this.end(&status))))
+                }
+                Some(Poll::Pending) | None => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod call;
+mod door;
+mod front;
+mod gate;
+mod hot;
+mod methods;
+mod metrics;
+mod routes;
+mod serve;
+mod settings;
+mod status;
+mod stream;
+mod tokens;
+mod wire;
+
+pub use serve::{serve, serve_metrics};
+pub use settings::{ApiKeys, GatewaySettings, Identity, Tls};

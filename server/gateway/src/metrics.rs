@@ -1,0 +1,217 @@
+//! Figures for Prometheus: those of the engine, and one histogram per method and code.
+
+use crate::gate::Gate;
+use crate::methods::Methods;
+use coretex_domain::job::StateKind;
+use coretex_engine::metrics::{BUCKETS, Histogram};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tonic::Code;
+
+/// Codes of gRPC.
+const CODES: usize = 17;
+/// Topics shown by name; the rest is summed up, so that labels stay few.
+const TOPICS_MAX: usize = 200;
+
+/// What the gateway counts.
+pub(crate) struct Metrics {
+    pub(crate) methods: Arc<Methods>,
+    /// By method, then code; a place is made when its first call ends.
+    rpc: Vec<[std::sync::OnceLock<Box<Histogram>>; CODES]>,
+    pub(crate) panics: AtomicU64,
+    pub(crate) faults: AtomicU64,
+    pub(crate) connections: AtomicU64,
+    pub(crate) refused_connections: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn new(methods: Arc<Methods>) -> Metrics {
+        let rpc = methods.all.iter().map(|_| Default::default()).collect();
+        Metrics {
+            methods,
+            rpc,
+            panics: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            refused_connections: AtomicU64::new(0),
+        }
+    }
+
+    /// A call of a method ended.
+    pub(crate) fn ended(&self, method: usize, code: Code, took: Duration) {
+        let code = usize::try_from(i32::from(code)).unwrap_or(2);
+        if let Some(place) = self.rpc.get(method).and_then(|codes| codes.get(code)) {
+            place.get_or_init(Box::default).observe(took.as_secs_f64());
+        }
+    }
+}
+
+/// Everything, as OpenMetrics text.
+pub(crate) async fn render(gate: &Gate) -> String {
+    let mut out = String::with_capacity(16 << 10);
+    engine(gate, &mut out);
+    queues(gate, &mut out).await;
+    gateway(&gate.metrics, &mut out);
+    out.push_str("# EOF\n");
+    out
+}
+
+fn counter(out: &mut String, name: &str, help: &str, value: &AtomicU64) {
+    let _ = writeln!(
+        out,
+        "# HELP {name} {help}\n# TYPE {name} counter\n{name}_total {}",
+        value.load(Ordering::Relaxed)
+    );
+}
+
+fn gauge(out: &mut String, name: &str, help: &str, value: u64) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, histogram: &Histogram) {
+    let (counts, sum) = histogram.snapshot();
+    let sep = if labels.is_empty() { "" } else { "," };
+    let mut total = 0;
+    for (bound, count) in BUCKETS.iter().zip(counts) {
+        total += count;
+        let _ = writeln!(out, "{name}_bucket{{{labels}{sep}le=\"{bound}\"}} {total}");
+    }
+    total += counts.last().copied().unwrap_or_default();
+    let _ = writeln!(out, "{name}_bucket{{{labels}{sep}le=\"+Inf\"}} {total}");
+    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = writeln!(out, "{name}_sum{braces} {sum}\n{name}_count{braces} {total}");
+}
+
+fn engine(gate: &Gate, out: &mut String) {
+    let m = gate.engine.metrics();
+    let info = gate.engine.info();
+    let stats = gate.engine.stats();
+    counter(out, "coretex_jobs_submitted", "Jobs accepted.", &m.jobs_submitted);
+    counter(out, "coretex_attempts", "Attempts started.", &m.attempts);
+    counter(out, "coretex_dead_letters", "Dead letters left.", &m.dead_letters);
+    counter(out, "coretex_stale_updates", "Updates of workers whose lease was closed.", &m.stale_updates);
+    counter(out, "coretex_returned_offers", "Leases that never started.", &m.returned_offers);
+    counter(out, "coretex_protocol_errors", "Worker frames that were ignored.", &m.protocol_errors);
+    counter(out, "coretex_invariant_violations", "Broken promises. Must stay 0.", &m.invariant_violations);
+    let _ = writeln!(
+        out,
+        "# HELP coretex_jobs_completed Jobs ended, by state.\n# TYPE coretex_jobs_completed counter"
+    );
+    for state in StateKind::ALL.into_iter().filter(|s| s.is_terminal()) {
+        let _ = writeln!(
+            out,
+            "coretex_jobs_completed_total{{state=\"{}\"}} {}",
+            state.name(),
+            m.completed(state)
+        );
+    }
+    let _ =
+        writeln!(out, "# HELP coretex_policy_decisions Verdicts.\n# TYPE coretex_policy_decisions counter");
+    let verdicts = ["ALLOW", "DENY", "REQUIRE_APPROVAL", "THROTTLE", "ALLOW_WITH_CONSTRAINTS"];
+    for (verdict, count) in verdicts.iter().zip(&m.decisions) {
+        let _ = writeln!(
+            out,
+            "coretex_policy_decisions_total{{verdict=\"{verdict}\"}} {}",
+            count.load(Ordering::Relaxed)
+        );
+    }
+    for (name, help, h) in [
+        ("coretex_commit_seconds", "How long commits take.", &m.commit_seconds),
+        ("coretex_job_schedule_to_start_seconds", "From runnable to started.", &m.schedule_to_start),
+        ("coretex_job_run_seconds", "From started to ended.", &m.run_seconds),
+    ] {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        histogram(out, name, "", h);
+    }
+    let commits = m.commits.load(Ordering::Relaxed);
+    let writes = m.commit_writes.load(Ordering::Relaxed);
+    let name = "coretex_commit_batch_size";
+    let _ = writeln!(
+        out,
+        "# HELP {name} Writes per commit.\n# TYPE {name} summary\n{name}_sum {writes}\n{name}_count {commits}"
+    );
+    gauge(out, "coretex_open_jobs", "Jobs that have not ended.", info.open_jobs);
+    gauge(out, "coretex_worker_sessions", "Sessions of workers.", info.sessions);
+    gauge(out, "coretex_store_bytes", "Bytes the store uses.", stats.bytes);
+    gauge(out, "coretex_store_lag_records", "Records committed and not indexed.", stats.lag);
+}
+
+/// Queues and slots of the namespaces this gateway has heard of.
+async fn queues(gate: &Gate, out: &mut String) {
+    let now = gate.now();
+    let mut depths: std::collections::BTreeMap<String, (u64, f64)> = Default::default();
+    let mut slots: std::collections::BTreeMap<String, u64> = Default::default();
+    for namespace in gate.namespaces() {
+        for topic in gate.engine.list_topics(&namespace).await.unwrap_or_default() {
+            let name = topic.topic.name.to_string();
+            let name =
+                if depths.len() < TOPICS_MAX || depths.contains_key(&name) { name } else { "other".into() };
+            let waiting =
+                topic.counts.by_state.get(StateKind::Scheduled as usize).copied().unwrap_or_default();
+            let age = topic.counts.oldest_ready.map_or(0, |ready| now.since(ready).0);
+            let entry = depths.entry(name).or_default();
+            *entry = (entry.0 + waiting, entry.1.max(age as f64 / 1_000.0));
+        }
+        for worker in gate.engine.workers(&namespace).iter().filter(|w| w.is_connected) {
+            let count: u64 = worker.session.lanes.iter().map(|l| u64::from(l.slots)).sum();
+            let pool = worker.session.pool.to_string();
+            let pool =
+                if slots.len() < TOPICS_MAX || slots.contains_key(&pool) { pool } else { "other".into() };
+            *slots.entry(pool).or_default() += count;
+        }
+    }
+    out.push_str(
+        "# HELP coretex_job_queue_depth Jobs waiting for a worker.\n# TYPE coretex_job_queue_depth gauge\n",
+    );
+    for (topic, (depth, _)) in &depths {
+        let _ = writeln!(out, "coretex_job_queue_depth{{topic=\"{topic}\"}} {depth}");
+    }
+    out.push_str("# HELP coretex_job_queue_age_seconds Age of the longest waiting job.\n# TYPE coretex_job_queue_age_seconds gauge\n");
+    for (topic, (_, age)) in &depths {
+        let _ = writeln!(out, "coretex_job_queue_age_seconds{{topic=\"{topic}\"}} {age}");
+    }
+    out.push_str(
+        "# HELP coretex_worker_slots Slots of connected workers.\n# TYPE coretex_worker_slots gauge\n",
+    );
+    for (pool, count) in &slots {
+        let _ = writeln!(out, "coretex_worker_slots{{pool=\"{pool}\"}} {count}");
+    }
+}
+
+fn gateway(metrics: &Metrics, out: &mut String) {
+    counter(out, "coretex_panics", "Panics of handlers that were caught. Must stay 0.", &metrics.panics);
+    counter(out, "coretex_faults", "Calls answered SERVER_FAULT. Must stay 0.", &metrics.faults);
+    gauge(out, "coretex_connections", "Connections open.", metrics.connections.load(Ordering::Relaxed));
+    counter(out, "coretex_connections_refused", "Connections over the limit.", &metrics.refused_connections);
+    let name = "coretex_rpc_seconds";
+    let _ = writeln!(out, "# HELP {name} How long calls take, streams as a whole.\n# TYPE {name} histogram");
+    for (method, codes) in metrics.methods.all.iter().zip(&metrics.rpc) {
+        for (code, place) in (0i32..).zip(codes) {
+            if let Some(found) = place.get() {
+                let code = Code::from_i32(code);
+                let labels =
+                    format!("service=\"{}\",method=\"{}\",code=\"{code:?}\"", method.service, method.name);
+                histogram(out, name, &labels, found);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_by_method_and_code() {
+        let metrics = Metrics::new(Arc::new(Methods::of_contract()));
+        let method = metrics.methods.find("/coretex.v1.JobService/GetJob");
+        metrics.ended(method, Code::NotFound, Duration::from_millis(2));
+        let mut out = String::new();
+        gateway(&metrics, &mut out);
+        let labels = "service=\"coretex.v1.JobService\",method=\"GetJob\",code=\"NotFound\"";
+        assert!(out.contains(&format!("coretex_rpc_seconds_count{{{labels}}} 1")), "{out}");
+        assert!(out.contains(&format!("coretex_rpc_seconds_bucket{{{labels},le=\"0.0025\"}} 1")), "{out}");
+    }
+}

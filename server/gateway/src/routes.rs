@@ -1,0 +1,47 @@
+//! All gRPC services of the port.
+
+use crate::api::{admin::Admin, events::Events, jobs::Jobs, topics::Topics, workers::Workers};
+use crate::gate::Gate;
+use crate::hot::Hot;
+use coretex_contract::FILE_DESCRIPTOR_SET;
+use coretex_contract::v1::admin_service_server::AdminServiceServer;
+use coretex_contract::v1::event_service_server::EventServiceServer;
+use coretex_contract::v1::job_service_server::JobServiceServer;
+use coretex_contract::v1::topic_service_server::TopicServiceServer;
+use coretex_contract::v1::worker_service_server::WorkerServiceServer;
+use std::sync::Arc;
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+/// A service with the limits and encodings of this port.
+macro_rules! tuned {
+    ($server:ident, $service:expr, $gate:expr) => {
+        $server::new($service)
+            .max_decoding_message_size($gate.settings.message_max)
+            .max_encoding_message_size($gate.settings.message_max)
+            .accept_compressed(Gzip)
+            .accept_compressed(Zstd)
+            .send_compressed(Zstd)
+            .send_compressed(Gzip)
+    };
+}
+
+pub(crate) fn routes(gate: &Arc<Gate>) -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let mut routes = Routes::new(health)
+        .add_service(Hot::submits(gate.clone(), tuned!(JobServiceServer, Jobs(gate.clone()), gate)))
+        .add_service(Hot::workers(gate.clone(), tuned!(WorkerServiceServer, Workers(gate.clone()), gate)))
+        .add_service(tuned!(TopicServiceServer, Topics(gate.clone()), gate))
+        .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))
+        .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate));
+    if gate.settings.reflection {
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        routes = routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
+    }
+    Ok((reporter, routes.prepare()))
+}

@@ -1,0 +1,280 @@
+//! The listener: connections in, bounded in number, in time and in what each may ask; out again in good order.
+
+use crate::door::Door;
+use crate::front::Front;
+use crate::gate::Gate;
+use crate::methods::Methods;
+use crate::metrics::{self, Metrics};
+use crate::routes;
+use crate::settings::{GatewaySettings, Tls};
+use coretex_engine::Engine;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// Within which a new connection must say what it is.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
+const HEADER_LIST_MAX: u32 = 16 << 10;
+const HTTP2_FRAME_MAX: u32 = 256 << 10;
+const SEND_BUFFER_MAX: usize = 2 << 20;
+const PENDING_RESETS_MAX: usize = 256;
+/// How often health is looked at.
+const HEALTH_EVERY: Duration = Duration::from_millis(200);
+/// What an HTTP/2 client says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves the contract until `shutdown`: gRPC, gRPC-Web, health, reflection and the plain routes on one port.
+///
+/// At the end the engine is drained, watches are closed and workers told to leave; what still runs gets
+/// [`GatewaySettings::shutdown_grace`]. Stop the engine after this has returned.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Engine,
+    settings: GatewaySettings,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+    let metrics = Arc::new(Metrics::new(Arc::new(Methods::of_contract())));
+    let gate = Arc::new(Gate::new(engine, settings, metrics));
+    let (health, routes) = routes::routes(&gate).map_err(io::Error::other)?;
+    let health = tokio::spawn(watch_health(gate.clone(), health));
+    let front = Front::new(gate.clone(), Door::new(gate.clone(), routes));
+    let mut connections = Connections {
+        builder: Arc::new(builder(&gate.settings)),
+        places: Arc::new(Semaphore::new(gate.settings.connections_max)),
+        graceful: GracefulShutdown::new(),
+        tasks: JoinSet::new(),
+        front,
+        tls,
+        gate: gate.clone(),
+    };
+    connections.accept_until(&listener, shutdown).await;
+    drop(listener);
+    gate.close();
+    gate.engine.drain().await;
+    connections.end(gate.settings.shutdown_grace).await;
+    health.abort();
+    Ok(())
+}
+
+/// Serves `/metrics`, `/livez` and `/readyz` on a listener of their own, as production wants it.
+pub async fn serve_metrics(
+    listener: TcpListener,
+    engine: Engine,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let metrics = Arc::new(Metrics::new(Arc::new(Methods::of_contract())));
+    let settings = GatewaySettings { reflection: false, ..GatewaySettings::default() };
+    let gate = Arc::new(Gate::new(engine, settings, metrics));
+    let ready = gate.clone();
+    let router = axum::Router::new()
+        .route("/metrics", axum::routing::get(move || async move { metrics::render(&gate).await }))
+        .route("/livez", axum::routing::get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            axum::routing::get(move || async move {
+                match ready.engine.is_ready() {
+                    true => (http::StatusCode::OK, "ok\n"),
+                    false => (http::StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+                }
+            }),
+        );
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+}
+
+struct Connections {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    places: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+    front: Front,
+    tls: Option<TlsAcceptor>,
+    gate: Arc<Gate>,
+}
+
+impl Connections {
+    async fn accept_until(&mut self, listener: &TcpListener, shutdown: impl Future<Output = ()> + Send) {
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, _)) => self.take(socket),
+                    Err(error) => {
+                        // Out of descriptors, as a rule: let some go before the next.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(_) = self.tasks.join_next() => {}
+                () = &mut shutdown => return,
+            }
+        }
+    }
+
+    fn take(&mut self, socket: TcpStream) {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            self.gate.metrics.refused_connections.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let _ = socket.set_nodelay(true);
+        let connection = Connection {
+            builder: self.builder.clone(),
+            watcher: self.graceful.watcher(),
+            front: self.front.clone(),
+            gate: self.gate.clone(),
+            _place: place,
+        };
+        match self.tls.clone() {
+            Some(tls) => self.tasks.spawn(connection.run_tls(socket, tls)),
+            None => self.tasks.spawn(connection.run_plain(socket)),
+        };
+    }
+
+    async fn end(mut self, grace: Duration) {
+        let quiet = async {
+            self.graceful.shutdown().await;
+            while self.tasks.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(grace, quiet).await.is_err() {
+            tracing::info!("connections were still open after the grace; they are cut");
+        }
+    }
+}
+
+struct Connection {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    watcher: hyper_util::server::graceful::Watcher,
+    front: Front,
+    gate: Arc<Gate>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run_plain(self, socket: TcpStream) {
+        if tokio::time::timeout(HANDSHAKE_WITHIN, first_words(&socket)).await.is_ok_and(|seen| seen) {
+            self.run(TokioIo::new(socket)).await;
+        }
+    }
+
+    async fn run_tls(self, socket: TcpStream, tls: TlsAcceptor) {
+        match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(socket)).await {
+            Ok(Ok(stream)) => self.run(TokioIo::new(stream)).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn run(self, io: impl Read + Write + Unpin + Send + 'static) {
+        let front = self.front.clone();
+        let service = service_fn(move |request: Request<Incoming>| front.clone().serve(request));
+        let connection = self.builder.serve_connection_with_upgrades(io, service).into_owned();
+        self.gate.metrics.connections.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        self.gate.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until it is clear whether a client speaks HTTP/2. After that the protocol keeps its own time.
+async fn first_words(socket: &TcpStream) -> bool {
+    let mut seen = [0; PREFACE.len()];
+    let mut known = 0;
+    loop {
+        match socket.peek(&mut seen).await {
+            Ok(0) | Err(_) => return false,
+            Ok(n) if n >= PREFACE.len() || !PREFACE.starts_with(&seen[..n]) => return true,
+            // Part of the preface: what was seen stays readable, so waiting for more is asking again.
+            Ok(n) if n == known => tokio::time::sleep(Duration::from_millis(5)).await,
+            Ok(n) => known = n,
+        }
+    }
+}
+
+fn builder(settings: &GatewaySettings) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_WITHIN).keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_concurrent_streams(settings.streams_max)
+        .max_frame_size(HTTP2_FRAME_MAX)
+        .max_send_buf_size(SEND_BUFFER_MAX)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .keep_alive_interval(KEEPALIVE_EVERY)
+        .keep_alive_timeout(KEEPALIVE_WITHIN);
+    builder
+}
+
+fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("TLS: {what}"));
+    let certs: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_slice_iter(&tls.cert_pem).collect();
+    let certs = certs.map_err(|e| bad(&format!("the certificate cannot be read: {e}")))?;
+    if certs.is_empty() {
+        return Err(bad("the certificate file holds no certificate"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&tls.key_pem)
+        .map_err(|e| bad(&format!("the key cannot be read: {e}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad(&e.to_string()))?;
+    let config = match &tls.client_ca_pem {
+        None => config.with_no_client_auth(),
+        Some(pem) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for cert in CertificateDer::pem_slice_iter(pem) {
+                let cert = cert.map_err(|e| bad(&format!("the client CA cannot be read: {e}")))?;
+                roots.add(cert).map_err(|e| bad(&format!("the client CA is not usable: {e}")))?;
+            }
+            let verifier =
+                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            config.with_client_cert_verifier(verifier.build().map_err(|e| bad(&e.to_string()))?)
+        }
+    };
+    let mut config =
+        config.with_single_cert(certs, key).map_err(|e| bad(&format!("certificate and key: {e}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Keeps the health of every service what the engine says it is.
+async fn watch_health(gate: Arc<Gate>, reporter: tonic_health::server::HealthReporter) {
+    let mut told = None;
+    let mut ticks = tokio::time::interval(HEALTH_EVERY);
+    loop {
+        ticks.tick().await;
+        let is_ready = gate.engine.is_ready() && !gate.is_closing();
+        if told.replace(is_ready) == Some(is_ready) {
+            continue;
+        }
+        let status = match is_ready {
+            true => tonic_health::ServingStatus::Serving,
+            false => tonic_health::ServingStatus::NotServing,
+        };
+        for service in gate.metrics.methods.services() {
+            reporter.set_service_status(service, status).await;
+        }
+        reporter.set_service_status("", status).await;
+    }
+}

@@ -1,0 +1,154 @@
+//! What the binary tells the gateway. Every bound has a default that fits one machine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of [`crate::serve`].
+#[derive(Clone)]
+pub struct GatewaySettings {
+    /// Signs page and resume tokens. The same on all nodes of an installation, and over restarts.
+    pub token_key: [u8; 32],
+    /// Version and commit of the product, for `GetServerInfo`.
+    pub version: String,
+    pub commit: String,
+    /// `dev` or `production`.
+    pub profile: String,
+    /// Address as people write it, for `GetServerInfo`.
+    pub listen: String,
+    /// Names the installation, for `GetServerInfo`.
+    pub cluster_id: String,
+    /// Largest payload, result or checkpoint, bytes.
+    pub payload_max: usize,
+    /// Largest request, reply or frame after decompression, bytes.
+    pub message_max: usize,
+    /// Size at which the store refuses submits, for `GetServerInfo`. 0: none is known.
+    pub store_max_bytes: u64,
+    /// Served over TLS when given.
+    pub tls: Option<Tls>,
+    /// Keys that may call. Without any, everybody may: the binary allows that on loopback only.
+    pub keys: Option<ApiKeys>,
+    /// Names a request may be addressed to, without ports. `None` allows all.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Origins of pages that may call besides this server's own, such as `https://console.example`.
+    pub allowed_origins: Vec<String>,
+    /// Whether server reflection answers.
+    pub reflection: bool,
+    /// Whether `/metrics` is on this listener; see also [`crate::serve_metrics`].
+    pub metrics: bool,
+    pub connections_max: usize,
+    /// Streams per connection.
+    pub streams_max: u32,
+    /// HTTP/2 windows, bytes.
+    pub stream_window: u32,
+    pub connection_window: u32,
+    /// Watches open at a time.
+    pub watches_max: usize,
+    /// Directory below which `BackupStore` may write. `None` allows any absolute path.
+    pub backup_root: Option<PathBuf>,
+    /// How long open calls and streams may take when the server goes down.
+    pub shutdown_grace: Duration,
+    /// More routes of the same port, such as a dashboard: asked for every path that is not the gateway's own.
+    pub routes: Option<axum::Router>,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Clone)]
+pub struct Tls {
+    pub cert_pem: Vec<u8>,
+    pub key_pem: Vec<u8>,
+    /// When given, clients must show a certificate of one of these authorities.
+    pub client_ca_pem: Option<Vec<u8>>,
+}
+
+/// API keys, kept as keyed hashes.
+#[derive(Clone)]
+pub struct ApiKeys {
+    pepper: [u8; 32],
+    entries: Vec<ApiKey>,
+}
+
+#[derive(Clone)]
+struct ApiKey {
+    hash: blake3::Hash,
+    identity: Identity,
+}
+
+/// Who a key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub name: String,
+    /// Namespaces it may use. Empty: all.
+    pub namespaces: Vec<String>,
+}
+
+impl ApiKeys {
+    /// No keys yet: nobody may call.
+    pub fn new(pepper: [u8; 32]) -> ApiKeys {
+        ApiKeys { pepper, entries: Vec::new() }
+    }
+
+    pub fn with(mut self, key: &str, identity: Identity) -> ApiKeys {
+        let hash = blake3::keyed_hash(&self.pepper, key.as_bytes());
+        self.entries.push(ApiKey { hash, identity });
+        self
+    }
+
+    /// The identity of a key. Takes as long for a wrong key as for a right one.
+    pub(crate) fn find(&self, key: &str) -> Option<&Identity> {
+        let hash = blake3::keyed_hash(&self.pepper, key.as_bytes());
+        let mut found = None;
+        for entry in &self.entries {
+            // Comparing blake3 hashes takes constant time.
+            if entry.hash == hash {
+                found = Some(&entry.identity);
+            }
+        }
+        found
+    }
+}
+
+impl Default for GatewaySettings {
+    /// The development profile. The token key is all zero: set it.
+    fn default() -> GatewaySettings {
+        GatewaySettings {
+            token_key: [0; 32],
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: String::new(),
+            profile: "dev".to_owned(),
+            listen: String::new(),
+            cluster_id: String::new(),
+            payload_max: coretex_domain::limits::PAYLOAD_MAX,
+            message_max: coretex_domain::limits::MESSAGE_MAX,
+            store_max_bytes: 0,
+            tls: None,
+            keys: None,
+            allowed_hosts: None,
+            allowed_origins: Vec::new(),
+            reflection: true,
+            metrics: true,
+            connections_max: 10_000,
+            streams_max: 256,
+            stream_window: 4 << 20,
+            connection_window: 16 << 20,
+            watches_max: 10_000,
+            backup_root: None,
+            shutdown_grace: Duration::from_secs(10),
+            routes: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_whole_only() {
+        let identity = Identity { name: "ci".into(), namespaces: Vec::new() };
+        let keys = ApiKeys::new([7; 32]).with("ctx_right", identity.clone());
+        assert_eq!(keys.find("ctx_right"), Some(&identity));
+        for wrong in ["", "ctx_righ", "ctx_right ", "ctx_wrong"] {
+            assert_eq!(keys.find(wrong), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Histories and live events to the wire: one word per thing that happened, who did it, and in words.
+
+use super::job::{decision_id, rests_on_decision, state};
+use super::time::timestamp;
+use coretex_contract::v1 as pb;
+use coretex_domain::job::{Close, Closed, Entry, Event, Job, Note, StateKind, machine};
+use coretex_ports::EventRow;
+
+/// The history of a job from an index on, oldest first.
+pub(crate) fn history(job: &Job, from: usize, count: usize) -> Vec<pb::JobEvent> {
+    let mut events = Vec::with_capacity(count.min(job.history.len()));
+    let mut before: Option<StateKind> = None;
+    let mut attempts = 0;
+    let mut worker_id = String::new();
+    for (n, entry) in job.history.iter().enumerate().take(from.saturating_add(count)) {
+        let after = match before {
+            None => StateKind::Pending,
+            Some(state) => machine::target(state, entry.event.kind()).unwrap_or(state),
+        };
+        if let Event::Dispatched(lease) = &entry.event {
+            worker_id = lease.worker_id.to_string();
+        }
+        attempts += u32::from(matches!(entry.event, Event::Started));
+        let attempt = match (&entry.event, after) {
+            (Event::Dispatched(_) | Event::Returned(_), _) => attempts + 1,
+            (Event::Submitted { .. } | Event::Admitted { .. } | Event::Annotated(_), _) => 0,
+            _ => attempts,
+        };
+        if n >= from {
+            events.push(row(job, n, entry, before, after, attempt, &worker_id));
+        }
+        if matches!(entry.event, Event::Returned(_) | Event::Released | Event::AttemptFailed(_)) {
+            worker_id.clear();
+        }
+        before = Some(after);
+    }
+    events
+}
+
+fn row(
+    job: &Job,
+    index: usize,
+    entry: &Entry,
+    from: Option<StateKind>,
+    to: StateKind,
+    attempt: u32,
+    worker_id: &str,
+) -> pb::JobEvent {
+    let event = &entry.event;
+    pb::JobEvent {
+        time: Some(timestamp(entry.time)),
+        r#type: kind(event, from).into(),
+        from_state: from.map_or(pb::JobState::Unspecified, state).into(),
+        to_state: state(to).into(),
+        attempt,
+        actor: actor(event, worker_id, policy_of(job)),
+        message: message(event),
+        sequence: entry.seq,
+        worker_id: worker_id.to_owned(),
+        shard: job.shard.0.into(),
+        decision_id: if rests_on_decision(event) { decision_id(job, index) } else { String::new() },
+        failure_type: failure_type(event),
+    }
+}
+
+fn policy_of(job: &Job) -> &str {
+    job.decision.as_ref().map_or("default", |d| d.policy.as_ref())
+}
+
+/// A live event.
+pub(crate) fn event(row: &EventRow) -> pb::Event {
+    let worker_id = row.worker_id.as_deref().unwrap_or_default();
+    let job_id = row.job_id.to_string();
+    pb::Event {
+        shard: row.shard.0.into(),
+        sequence: row.entry.seq,
+        time: Some(timestamp(row.entry.time)),
+        run_id: job_id.split(':').next().filter(|id| id.starts_with("run_")).unwrap_or_default().to_owned(),
+        job_id,
+        topic: row.topic.to_string(),
+        r#type: kind(&row.entry.event, row.from).into(),
+        from_state: row.from.map_or(pb::JobState::Unspecified, state).into(),
+        to_state: state(row.to).into(),
+        attempt: row.attempt,
+        worker_id: worker_id.to_owned(),
+        message: message(&row.entry.event),
+        actor: actor(&row.entry.event, worker_id, "default"),
+        revision: 0,
+    }
+}
+
+pub(crate) fn kind(event: &Event, from: Option<StateKind>) -> pb::JobEventType {
+    use pb::JobEventType as T;
+    match event {
+        Event::Submitted { .. } => T::Submitted,
+        Event::Admitted { .. } => T::Admitted,
+        Event::Deferred(_) => T::Deferred,
+        Event::ApprovalRequested => T::ApprovalRequested,
+        Event::Approved { .. } => T::Approved,
+        Event::ApprovalVoided | Event::Rejudged => T::Rejudged,
+        Event::Denied if from == Some(StateKind::AwaitingApproval) => T::Rejected,
+        Event::Denied => T::Denied,
+        Event::Dispatched(_) => T::Dispatched,
+        Event::Returned(_) => T::Returned,
+        Event::Started => T::Started,
+        Event::Released => T::Released,
+        Event::Succeeded => T::Succeeded,
+        Event::AttemptFailed(closed) => match closed.0.close {
+            Close::TimedOut | Close::Stalled => T::TimedOut,
+            Close::WorkerLost => T::WorkerLost,
+            Close::Failed | Close::NonRetryable | Close::Undeliverable => T::Failed,
+        },
+        Event::Failed(_) => T::Failed,
+        Event::TimedOut { .. } => T::TimedOut,
+        Event::RetryDue { .. } => T::RetryDue,
+        Event::Expired => T::Expired,
+        Event::CancelRequested(_) => T::CancelRequested,
+        Event::Cancelled => T::Cancelled,
+        Event::Annotated(_) => T::Annotated,
+    }
+}
+
+fn closed_of(event: &Event) -> Option<&Closed> {
+    match event {
+        Event::AttemptFailed(closed) => Some(&closed.0),
+        Event::Failed(closed) => Some(closed),
+        _ => None,
+    }
+}
+
+fn failure_type(event: &Event) -> String {
+    match (event, closed_of(event)) {
+        (_, Some(closed)) => closed.kind.to_string(),
+        (Event::TimedOut { total: true }, None) => "TOTAL_TIMEOUT".into(),
+        (Event::TimedOut { total: false }, None) => "START_TO_CLOSE_TIMEOUT".into(),
+        (Event::Expired, None) => "SCHEDULE_TO_START_TIMEOUT".into(),
+        (_, None) => String::new(),
+    }
+}
+
+pub(crate) fn actor(event: &Event, worker_id: &str, policy: &str) -> String {
+    match event {
+        Event::Submitted { actor } => actor.as_deref().unwrap_or_default().to_owned(),
+        Event::CancelRequested(cancel) => cancel.actor.to_string(),
+        Event::Admitted { .. }
+        | Event::Denied
+        | Event::Deferred(_)
+        | Event::ApprovalRequested
+        | Event::Rejudged => {
+            format!("policy:{policy}")
+        }
+        Event::Started | Event::Released | Event::Succeeded => format!("worker:{worker_id}"),
+        Event::AttemptFailed(_) | Event::Failed(_) => match closed_of(event).map(|c| c.close) {
+            Some(Close::Failed | Close::NonRetryable) => format!("worker:{worker_id}"),
+            Some(Close::TimedOut | Close::Stalled) => "system:timer".into(),
+            Some(Close::WorkerLost) => "system:session".into(),
+            Some(Close::Undeliverable) | None => "system:dispatch".into(),
+        },
+        Event::TimedOut { .. } | Event::RetryDue { .. } | Event::Expired => "system:timer".into(),
+        Event::Dispatched(_) | Event::Returned(_) => "system:dispatch".into(),
+        Event::Approved { .. } | Event::ApprovalVoided | Event::Cancelled | Event::Annotated(_) => {
+            "system".into()
+        }
+    }
+}
+
+pub(crate) fn message(event: &Event) -> String {
+    match event {
+        Event::Deferred(why) => why.1.to_string(),
+        Event::Returned(why) => why.text().to_owned(),
+        Event::AttemptFailed(_) | Event::Failed(_) => {
+            closed_of(event).map(|c| c.message.to_string()).unwrap_or_default()
+        }
+        Event::TimedOut { total: true } => "the total deadline passed".into(),
+        Event::TimedOut { total: false } => "the last attempt ran longer than start_to_close".into(),
+        Event::Expired => "not started within schedule_to_start".into(),
+        Event::CancelRequested(cancel) => cancel.reason.to_string(),
+        Event::Annotated(note) => match &**note {
+            Note::LateResult(text) => format!("late result: {text}"),
+            Note::RetriedAs(id) => format!("retried as {id}"),
+        },
+        Event::Submitted { .. }
+        | Event::Admitted { .. }
+        | Event::ApprovalRequested
+        | Event::Approved { .. }
+        | Event::ApprovalVoided
+        | Event::Rejudged
+        | Event::Denied
+        | Event::Dispatched(_)
+        | Event::Started
+        | Event::Released
+        | Event::Succeeded
+        | Event::RetryDue { .. }
+        | Event::Cancelled => String::new(),
+    }
+}
