@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod client;
+mod ctx;
+mod error;
+mod fleet;
+mod handler;
+mod job;
+mod names;
+mod payload;
+mod poll;
+pub mod raw;
+mod request;
+pub mod testing;
+mod time;
+mod verdict;
+mod worker;
+
+pub use client::*;
+#[cfg(feature = "macros")]
+pub use coretex_sdk_macros::{job, jobs};
+pub use ctx::Ctx;
+pub use error::{Code, Error, Result, Violation, reason};
+pub use fleet::*;
+pub use handler::{Bind, Binding, Handler, JobResult, JobSet, JobType};
+pub use job::*;
+pub use names::*;
+pub use payload::{FromPayload, IntoPayload, JSON, Payload};
+pub use poll::{CancelNotice, LeaseReport, LeaseToken, Poll, Polled, PolledJob, Reported};
+pub use request::{Budget, JobRequest, RetryPolicy, Timeouts, priority};
+pub use verdict::{Cancelled, ErrorExt, HandlerError, Release, RetryAfter, Terminal};
+pub use worker::{EndedBy, Server, Worker, WorkerBuilder, WorkerHandle, WorkerReport};

@@ -1,0 +1,86 @@
+//! The contract as it is on the wire, for what the typed surface does not offer.
+//!
+//! Everything here follows the version of `coretex.v1`, not the version of this crate.
+
+pub use coretex_contract::{ERROR_DOMAIN, FILE_DESCRIPTOR_SET, NAMESPACE_METADATA, v1};
+pub use tonic;
+
+pub(crate) use coretex_contract as wkt;
+pub(crate) use coretex_contract::v1 as pb;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+/// A channel that names namespace and credential with every call.
+pub type Wire = InterceptedService<Channel, Identity>;
+
+/// Largest message the SDK reads. Above the server's request limit, since replies hold more than requests.
+pub(crate) const MESSAGE_MAX: usize = 16 << 20;
+
+/// Adds namespace and credential to calls.
+#[derive(Clone)]
+pub struct Identity {
+    pub(crate) namespace: MetadataValue<Ascii>,
+    pub(crate) authorization: Option<MetadataValue<Ascii>>,
+}
+
+impl tonic::service::Interceptor for Identity {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert(NAMESPACE_METADATA, self.namespace.clone());
+        if let Some(authorization) = &self.authorization {
+            metadata.insert("authorization", authorization.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Generated clients over the connection of a [`Client`](crate::Client).
+#[derive(Clone, Debug)]
+pub struct Raw {
+    wire: Wire,
+}
+
+impl Raw {
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self { wire }
+    }
+
+    /// The channel itself.
+    pub fn wire(&self) -> Wire {
+        self.wire.clone()
+    }
+
+    /// `JobService`.
+    pub fn jobs(&self) -> v1::job_service_client::JobServiceClient<Wire> {
+        v1::job_service_client::JobServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
+    /// `WorkerService`.
+    pub fn workers(&self) -> v1::worker_service_client::WorkerServiceClient<Wire> {
+        v1::worker_service_client::WorkerServiceClient::new(self.wire())
+            .max_decoding_message_size(MESSAGE_MAX)
+    }
+
+    /// `TopicService`.
+    pub fn topics(&self) -> v1::topic_service_client::TopicServiceClient<Wire> {
+        v1::topic_service_client::TopicServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
+    /// `EventService`.
+    pub fn events(&self) -> v1::event_service_client::EventServiceClient<Wire> {
+        v1::event_service_client::EventServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
+    /// `AdminService`.
+    pub fn admin(&self) -> v1::admin_service_client::AdminServiceClient<Wire> {
+        v1::admin_service_client::AdminServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+}

@@ -1,0 +1,199 @@
+//! What waits to be written to the stream, in the order of its worth: control first, then reports, credit and output in turn.
+//!
+//! Lives longer than a stream: each stream is a generation, and an old one sees only its end.
+
+use super::codec::Frame;
+use crate::ctx::Sink;
+use crate::raw::pb;
+use crate::worker::executor::{News, NewsSender};
+use futures::Stream;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::sync::Notify;
+
+pub(crate) struct Outgoing {
+    state: Mutex<State>,
+    room: Notify,
+    news: NewsSender,
+}
+
+#[derive(Default)]
+struct State {
+    generation: u64,
+    /// The handshake is over: data may be written.
+    is_open: bool,
+    /// Nothing more will come; end the stream when all is written.
+    is_closing: bool,
+    control: VecDeque<Frame>,
+    data: VecDeque<Frame>,
+    output_bytes: usize,
+    output_max: usize,
+    has_output: bool,
+    payload_max: usize,
+    waker: Option<Waker>,
+}
+
+/// Reports that wait: what the server cannot know yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unwritten {
+    pub(crate) ended: u32,
+    pub(crate) digest: u64,
+    pub(crate) first_seq: Option<u64>,
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    pub(crate) fn new(news: NewsSender) -> Arc<Self> {
+        let state = State { payload_max: 1 << 20, ..State::default() };
+        Arc::new(Self { state: Mutex::new(state), room: Notify::new(), news })
+    }
+
+    /// Begins a stream with its first frame. What was written for the old one is forgotten, output aside.
+    pub(crate) fn begin(self: &Arc<Self>, first: pb::connect_request::Frame) -> Writer {
+        let mut state = self.lock();
+        state.generation += 1;
+        (state.is_open, state.is_closing) = (false, false);
+        state.control.clear();
+        state.data.retain(|frame| frame.output_len().is_some());
+        state.control.push_back(Frame::message(first));
+        let generation = state.generation;
+        wake(state);
+        Writer { queue: self.clone(), generation }
+    }
+
+    /// The handshake is over: these are the terms.
+    pub(crate) fn open(&self, limits: &pb::StreamLimits, has_output: bool) {
+        let mut state = self.lock();
+        let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
+        state.output_max = or(limits.max_output_inflight_bytes, 1 << 20);
+        state.payload_max = or(limits.payload_max_bytes, 1 << 20);
+        (state.is_open, state.has_output) = (true, has_output);
+        if !has_output {
+            state.data.retain(|frame| frame.output_len().is_none());
+            state.output_bytes = 0;
+        }
+        wake(state);
+    }
+
+    /// The stream goes on after a resume, on the terms it had.
+    pub(crate) fn reopen(&self) {
+        let mut state = self.lock();
+        state.is_open = true;
+        wake(state);
+    }
+
+    pub(crate) fn control(&self, frame: pb::connect_request::Frame) {
+        let mut state = self.lock();
+        state.control.push_back(Frame::message(frame));
+        wake(state);
+    }
+
+    pub(crate) fn data(&self, frame: Frame) {
+        let mut state = self.lock();
+        state.data.push_back(frame);
+        wake(state);
+    }
+
+    /// Queues a heartbeat made from what is not written yet; one that was never written makes room for it.
+    pub(crate) fn heartbeat(&self, make: impl FnOnce(Unwritten) -> pb::Heartbeat) {
+        let mut state = self.lock();
+        let mut unwritten = Unwritten::default();
+        for frame in &state.data {
+            if let Frame::Report { seq, ended, digest, .. } = frame {
+                unwritten.ended += ended;
+                unwritten.digest ^= digest;
+                unwritten.first_seq.get_or_insert(*seq);
+            }
+        }
+        let beat = make(unwritten);
+        state.control.retain(|frame| !frame.is_heartbeat());
+        state.control.push_back(Frame::message(pb::connect_request::Frame::Heartbeat(beat)));
+        wake(state);
+    }
+
+    /// Ends the stream when all is written.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.is_closing = true;
+        wake(state);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Sink for Outgoing {
+    fn noted(&self, lease_id: u64) {
+        // The session may be gone.
+        let _ = self.news.send(News::Noted(lease_id));
+    }
+
+    fn output(&self, output: pb::Output) -> Result<(), pb::Output> {
+        let mut state = self.lock();
+        if !state.has_output {
+            return Ok(());
+        }
+        let size: usize = output.chunks.iter().map(bytes::Bytes::len).sum();
+        if state.output_bytes > 0 && state.output_bytes + size > state.output_max {
+            return Err(output);
+        }
+        state.output_bytes += size;
+        state.data.push_back(Frame::message(pb::connect_request::Frame::Output(output)));
+        wake(state);
+        Ok(())
+    }
+
+    fn room(&self) -> &Notify {
+        &self.room
+    }
+
+    fn payload_max(&self) -> usize {
+        self.lock().payload_max
+    }
+}
+
+/// One stream's view of the queue.
+pub(crate) struct Writer {
+    queue: Arc<Outgoing>,
+    generation: u64,
+}
+
+impl Stream for Writer {
+    type Item = Frame;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        let mut state = self.queue.lock();
+        if state.generation != self.generation {
+            return Poll::Ready(None);
+        }
+        if let Some(frame) = state.control.pop_front() {
+            return Poll::Ready(Some(frame));
+        }
+        let frame = if state.is_open { state.data.pop_front() } else { None };
+        if let Some(frame) = frame {
+            if let Some(size) = frame.output_len() {
+                state.output_bytes = state.output_bytes.saturating_sub(size);
+                drop(state);
+                self.queue.room.notify_waiters();
+            }
+            return Poll::Ready(Some(frame));
+        }
+        if state.is_closing {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
