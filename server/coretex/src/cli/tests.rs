@@ -1,0 +1,75 @@
+//! The command line as a whole.
+
+use super::*;
+
+fn args(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn commands_have_the_names_of_the_contract() {
+    for line in [
+        "coretex dev --memory",
+        "coretex server --config coretex.yaml --explain",
+        "coretex demo src",
+        "coretex job submit --topic job.echo --data {} --wait",
+        "coretex job submit --topic t --in 5m --max-attempts 3 --timeout 90s --label a=b --requires gpu",
+        "coretex job list --state FAILED -o json",
+        "coretex job watch a b",
+        "coretex job history a --addr http://x:1",
+        "coretex --namespace n job count",
+        "coretex topic update t --rate 100/1s",
+        "coretex topic pause t --reason r",
+        "coretex worker run --topic t --slots 4 --echo",
+        "coretex worker run --topic t --topic u --exec cat -n",
+        "coretex worker drain w --mode handover",
+        "coretex admin fsck ./data",
+        "coretex admin restore a b",
+        "coretex bench submit-stream --batch 64 --in-flight 4096 --seconds 1",
+        "coretex completion bash",
+        "coretex version",
+    ] {
+        Cli::try_parse_from(args(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn wrong_command_lines_are_usage_errors() {
+    for line in [
+        "coretex job submit --topic t --timeout abc",
+        "coretex job submit --topic t --in 5m --run-at 2027-01-01T00:00:00Z",
+        "coretex job submit",
+        "coretex job list --limit 0",
+        "coretex frobnicate",
+        "coretex job get a --unknown",
+        "coretex worker run --topic t",
+        "coretex worker run --topic t --echo --exec cat",
+        "coretex worker run --topic t --slots 0 --echo",
+        "coretex job get a -o xml",
+    ] {
+        assert_eq!(main(args(line)), USAGE, "{line}");
+    }
+}
+
+#[test]
+fn client_options_are_refused_where_they_mean_nothing() {
+    assert_eq!(main(args("coretex version --addr http://localhost:1")), USAGE);
+}
+
+#[test]
+fn the_format_is_known_before_anything_else() {
+    for (line, format) in [
+        ("coretex job get a -o json --bad", Format::Json),
+        ("coretex job get a -ojson", Format::Json),
+        ("coretex job get a --output=yaml", Format::Yaml),
+        ("coretex job get a", Format::Table),
+        ("coretex worker run --exec cat -- -o json", Format::Table),
+    ] {
+        assert_eq!(wanted_format(&args(line)), format, "{line}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Every setting of a server: its key in the file, its variable, its default, and what it is.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// `section.name`, as in the file.
+    pub key: &'static str,
+    /// Environment variable.
+    pub env: &'static str,
+    /// Value when nothing says otherwise, as text. Absent: off.
+    pub default: Option<&'static str>,
+    /// What is written in refusals when the value cannot be used.
+    pub example: &'static str,
+    /// What it is.
+    pub about: &'static str,
+}
+
+macro_rules! known {
+    ($($key:literal $env:literal $default:expr, $example:literal, $about:literal;)+) => {
+        &[$(Known { key: $key, env: $env, default: $default, example: $example, about: $about },)+]
+    };
+}
+
+/// All of them, by section.
+pub const CATALOG: &[Known] = known! {
+    "listen.address" "CORETEX_LISTEN" Some("127.0.0.1:7070"), "127.0.0.1:7070", "Address and port of the one listener";
+    "listen.allowed_hosts" "CORETEX_ALLOWED_HOSTS" None, "[jobs.example.org]", "Host names that requests may name, besides the address itself";
+    "store.url" "CORETEX_STORE" Some("file:./data"), "file:/var/lib/coretex", "Where jobs are kept: `file:PATH` or `memory`";
+    "store.ack" "CORETEX_STORE_ACK" Some("durable"), "durable", "When a yes is given: `durable` after fdatasync, `relaxed` after the write";
+    "store.max_bytes" "CORETEX_STORE_MAX_BYTES" None, "100GiB", "Size at which submits are refused; left out: 80 % of the disk";
+    "store.backup_root" "CORETEX_STORE_BACKUP_ROOT" None, "/var/backups/coretex", "Directory that backups must be in; left out: any absolute path";
+    "store.allow_weak" "CORETEX_STORE_ALLOW_WEAK" Some("false"), "true", "Accept a store in production that forgets: `memory:`, or `relaxed`";
+    "engine.node_id" "CORETEX_NODE_ID" Some("local"), "node-a", "Name of this node";
+    "engine.loops" "CORETEX_ENGINE_LOOPS" Some("1"), "2", "Shard loops";
+    "engine.mailbox_max" "CORETEX_ENGINE_MAILBOX_MAX" Some("4096"), "4096", "Requests that may wait for a loop";
+    "engine.open_jobs_max" "CORETEX_ENGINE_OPEN_JOBS_MAX" Some("20000000"), "20000000", "Open jobs held before submits are refused";
+    "engine.session_ttl" "CORETEX_ENGINE_SESSION_TTL" Some("15s"), "15s", "How long a worker's session outlives silence";
+    "engine.heartbeat" "CORETEX_ENGINE_HEARTBEAT" Some("5s"), "5s", "How often workers send a sign of life";
+    "engine.drain_grace" "CORETEX_ENGINE_DRAIN_GRACE" Some("30s"), "30s", "How long a stop waits for running jobs";
+    "auth.keys" "CORETEX_API_KEYS" None, "ci:KEY", "API keys as `NAME:KEY` or `NAME:KEY:NAMESPACE+NAMESPACE`, at least 32 characters each; better kept in a file";
+    "auth.keys_file" "CORETEX_API_KEYS_FILE" None, "/etc/coretex/keys", "File with one such key per line, readable by its owner only";
+    "tls.cert" "CORETEX_TLS_CERT" None, "/etc/coretex/tls.crt", "PEM file with the server's certificate chain";
+    "tls.key" "CORETEX_TLS_KEY" None, "/etc/coretex/tls.key", "PEM file with its private key, readable by its owner only";
+    "tls.client_ca" "CORETEX_TLS_CLIENT_CA" None, "/etc/coretex/clients.crt", "PEM file with the authorities of client certificates, which are then required";
+    "limits.connections_max" "CORETEX_LIMITS_CONNECTIONS_MAX" Some("10000"), "10000", "Connections at a time";
+    "limits.streams_max" "CORETEX_LIMITS_STREAMS_MAX" Some("256"), "256", "Concurrent requests on one connection";
+    "limits.watches_max" "CORETEX_LIMITS_WATCHES_MAX" Some("10000"), "10000", "Watches open at a time";
+    "limits.payload_max" "CORETEX_LIMITS_PAYLOAD_MAX" Some("1MiB"), "1MiB", "Largest payload, result or checkpoint";
+    "limits.message_max" "CORETEX_LIMITS_MESSAGE_MAX" Some("4MiB"), "4MiB", "Largest request or frame, up to 32 MiB";
+    "log.format" "CORETEX_LOG_FORMAT" Some("json"), "json", "How log lines look: `json` or `text`";
+    "log.level" "CORETEX_LOG" Some("info"), "info,coretex_engine=debug", "What is logged, by target";
+    "metrics.listen" "CORETEX_METRICS_LISTEN" None, "127.0.0.1:9090", "Loopback address of the metrics listener; left out: none in production";
+};
+
+/// Variables with our prefix that are not settings of a server: a client's, a worker's, or the tests'.
+pub const FOREIGN: &[&str] = &[
+    "CORETEX_ADDR",
+    "CORETEX_NAMESPACE",
+    "CORETEX_API_KEY",
+    "CORETEX_JOB_ID",
+    "CORETEX_ATTEMPT",
+    "CORETEX_EVIDENCE",
+    "CORETEX_SOAK_SECONDS",
+    "CORETEX_TOPIC",
+];
+
+/// The setting with this key.
+pub fn find(key: &str) -> Option<&'static Known> {
+    CATALOG.iter().find(|known| known.key == key)
+}
+
+/// The nearest of some names, if any is near.
+pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.into_iter().map(|name| (distance(word, name), name));
+    scored
+        .min_by_key(|(score, _)| *score)
+        .filter(|(score, name)| *score <= 2.max(name.len() / 3))
+        .map(|(_, name)| name)
+}
+
+/// Edits between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_finds_its_name() {
+        let names = || CATALOG.iter().map(|known| known.key);
+        assert_eq!(nearest("store.ulr", names()), Some("store.url"));
+        assert_eq!(nearest("tls.certt", names()), Some("tls.cert"));
+        assert_eq!(nearest("zzzzzzzzzzzzzzzz", names()), None);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (index, known) in CATALOG.iter().enumerate() {
+            assert!(
+                CATALOG.iter().skip(index + 1).all(|other| other.key != known.key && other.env != known.env)
+            );
+            assert!(known.env.starts_with("CORETEX_"));
+        }
+    }
+}

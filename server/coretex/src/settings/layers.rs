@@ -1,0 +1,211 @@
+//! Values of settings from all sources, the stronger over the weaker: defaults, file, environment, flags.
+
+use super::catalog::{CATALOG, FOREIGN, Known, find, nearest};
+use super::file;
+use super::refusal::{Origin, Refusal, Refusals, VALUE};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where settings are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file, if one was named.
+    pub config: Option<PathBuf>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Key and value from the command line.
+    pub flags: Vec<(String, String)>,
+    /// Defaults of the profile that replace those of the catalog.
+    pub defaults: Vec<(&'static str, String)>,
+}
+
+/// The value of one setting.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// One item, or those of a list.
+    pub items: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// What all sources say together, and what is wrong with it so far.
+#[derive(Debug, Default)]
+pub struct Layers {
+    values: BTreeMap<&'static str, Value>,
+    refusals: Vec<Refusal>,
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// The environment of this process, and nothing else.
+    pub fn of_process() -> Sources {
+        let ours = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("CORETEX_"))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        Sources { env: ours.collect(), ..Sources::default() }
+    }
+}
+
+// === impl Layers ===
+
+impl Layers {
+    /// Reads all sources.
+    pub fn read(sources: &Sources) -> Layers {
+        let mut layers = Layers::default();
+        for known in CATALOG {
+            let profile = sources.defaults.iter().find(|(key, _)| *key == known.key);
+            let text = profile.map(|(_, text)| text.clone()).or_else(|| known.default.map(str::to_owned));
+            if let Some(text) = text {
+                layers.values.insert(known.key, Value { items: vec![text], origin: Origin::Default });
+            }
+        }
+        if let Some(path) = &sources.config {
+            layers.add_file(path, &sources.env);
+        }
+        layers.add_environment(&sources.env);
+        for (key, text) in &sources.flags {
+            layers.add_flag(key, text);
+        }
+        layers
+    }
+
+    fn add_file(&mut self, path: &Path, env: &BTreeMap<String, String>) {
+        let found = match file::read(path, env) {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse(*refusal),
+        };
+        for (key, line, items) in found {
+            let origin = Origin::File(path.to_owned(), line);
+            match (find(&key), items) {
+                (Some(known), Ok(items)) => {
+                    self.values.insert(known.key, Value { items, origin });
+                }
+                (Some(_), Err(refusal)) => self.refuse(refusal.at(origin.place(&key))),
+                (None, _) => self.refuse(unknown_key(&key).at(origin.place(&key))),
+            }
+        }
+    }
+
+    fn add_environment(&mut self, env: &BTreeMap<String, String>) {
+        for (name, text) in env {
+            match CATALOG.iter().find(|known| known.env == name) {
+                Some(known) if text.is_empty() => {
+                    let mend = format!("unset {name}, or give it a value such as `{}`", known.example);
+                    self.refuse(Refusal::new(VALUE, "it is set and empty", mend).at(name));
+                }
+                Some(known) => self.add_text(known, text, Origin::Env(name.clone())),
+                None if FOREIGN.contains(&name.as_str()) => {}
+                None => {
+                    let near = nearest(name, CATALOG.iter().map(|known| known.env));
+                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    let message = format!("no setting has this variable{hint}");
+                    self.refuse(
+                        Refusal::new("R15", message, format!("unset {name}, or correct its name")).at(name),
+                    );
+                }
+            }
+        }
+    }
+
+    fn add_flag(&mut self, key: &str, text: &str) {
+        match find(key) {
+            Some(known) => self.add_text(known, text, Origin::Flag),
+            None => self.refuse(unknown_key(key).at(Origin::Flag.place(key))),
+        }
+    }
+
+    /// Lists are written with commas where there is one line only.
+    fn add_text(&mut self, known: &'static Known, text: &str, origin: Origin) {
+        let items = match known.key {
+            "auth.keys" | "listen.allowed_hosts" => {
+                text.split(',').map(|item| item.trim().to_owned()).collect()
+            }
+            _ => vec![text.to_owned()],
+        };
+        self.values.insert(known.key, Value { items, origin });
+    }
+
+    /// The value of a setting that exists in the catalog.
+    pub fn value(&self, key: &'static str) -> Option<&Value> {
+        debug_assert!(find(key).is_some(), "{key} is not in the catalog");
+        self.values.get(key)
+    }
+
+    /// Its items, if it is set.
+    pub fn list(&self, key: &'static str) -> Vec<String> {
+        self.value(key).map(|value| value.items.clone()).unwrap_or_default()
+    }
+
+    /// Its text, if it is set. A list where one value is wanted is refused.
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
+        let value = self.value(key)?.clone();
+        match <[String; 1]>::try_from(value.items) {
+            Ok([text]) => Some(text),
+            Err(_) => {
+                self.refuse_value(key, "one value is wanted, not a list");
+                None
+            }
+        }
+    }
+
+    /// Its value, read as a `T`. What cannot be read is refused, with the reason and an example.
+    pub fn parse<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+        let text = self.text(key)?;
+        text.parse().map_err(|error| self.refuse_value(key, format!("`{text}` cannot be used: {error}"))).ok()
+    }
+
+    /// Its value, read as a number within bounds.
+    pub fn number(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
+        let text = self.text(key)?;
+        match text.parse::<u64>() {
+            Ok(number) if (least..=most).contains(&number) => Some(number),
+            Ok(_) | Err(_) => {
+                self.refuse_value(key, format!("`{text}` is not a whole number from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    /// Where the value of a setting comes from, for people.
+    pub fn place(&self, key: &'static str) -> String {
+        self.value(key).map_or_else(|| key.to_owned(), |value| value.origin.place(key))
+    }
+
+    /// The value of a setting cannot be used.
+    pub fn refuse_value(&mut self, key: &'static str, message: impl Into<String>) {
+        let example = find(key).map(|known| known.example).unwrap_or_default();
+        let mend = format!("write for example `{key}: {example}`");
+        let refusal = Refusal::new(VALUE, message, mend).at(self.place(key));
+        self.refuse(refusal);
+    }
+
+    /// A reason not to start that is about a setting.
+    pub fn refuse_at(&mut self, key: &'static str, refusal: Refusal) {
+        let place = self.place(key);
+        self.refuse(refusal.at(place));
+    }
+
+    /// A reason not to start.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusals.push(refusal);
+    }
+
+    /// What is wrong, if anything.
+    pub fn finish(self) -> Result<(), Refusals> {
+        if self.refusals.is_empty() { Ok(()) } else { Err(Refusals(self.refusals)) }
+    }
+}
+
+fn unknown_key(key: &str) -> Refusal {
+    let near = nearest(key, CATALOG.iter().map(|known| known.key));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Refusal::new(
+        "R15",
+        format!("there is no setting `{key}`{hint}"),
+        "correct or remove it; `docs/guide/cli.md` lists all settings",
+    )
+}

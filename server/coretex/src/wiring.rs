@@ -1,0 +1,298 @@
+//! A server put together, in the order its parts depend on each other; taken apart the other way round.
+
+use crate::settings::{Ack, Place, Settings};
+use coretex_domain::Span;
+use coretex_engine::Engine;
+use coretex_engine::clock::{SystemClock, SystemDice};
+use coretex_gateway::{ApiKeys, GatewaySettings, Identity};
+use coretex_ports::memory::MemoryStore;
+use coretex_ports::{Env, Store, StoreError};
+use coretex_store_embedded::{Durability, FileStore};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How long a stop may take beyond the drain grace, before the process gives up on being tidy.
+const STOP_MARGIN: Duration = Duration::from_secs(15);
+/// File in a store's directory that holds what signs page and resume tokens.
+const TOKEN_KEY_FILE: &str = "token.key";
+
+/// A running server.
+pub struct Server {
+    engine: Engine,
+    address: SocketAddr,
+    shutdown: oneshot::Sender<()>,
+    gateway: JoinHandle<std::io::Result<()>>,
+    metrics: Option<JoinHandle<std::io::Result<()>>>,
+    stop_max: Duration,
+}
+
+/// The listeners of a server. The first is the one of the contract.
+pub struct Listeners {
+    /// gRPC, gRPC-Web, REST, health.
+    pub main: TcpListener,
+    /// Metrics on their own.
+    pub metrics: Option<TcpListener>,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The store cannot be opened.
+    Store(StoreError),
+    /// A file or a listener cannot be used.
+    Machine(String),
+}
+
+/// The world as it is: the system's clock and chance.
+pub fn system() -> Env {
+    Env { clock: Arc::new(SystemClock::new()), dice: Arc::new(SystemDice::new()) }
+}
+
+/// Opens the store, starts the engine, opens the mouth. Returns once requests are answered.
+pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Result<Server, StartError> {
+    let address = listeners.main.local_addr().map_err(|error| StartError::Machine(error.to_string()))?;
+    let store = open_store(settings).await?;
+    let token_key = token_key(settings, &env)?;
+    let engine = Engine::start(store, env, engine_settings(settings)).await?;
+    let gateway_settings = gateway_settings(settings, address, token_key);
+    let metrics = listeners.metrics.map(|listener| {
+        // Goes with the process: a scrape that is cut off is repeated.
+        tokio::spawn(coretex_gateway::serve_metrics(listener, engine.clone(), std::future::pending()))
+    });
+    let (shutdown, asked) = oneshot::channel::<()>();
+    let gateway =
+        tokio::spawn(coretex_gateway::serve(listeners.main, engine.clone(), gateway_settings, async move {
+            // A server that was dropped is told to stop as well.
+            let _ = asked.await;
+        }));
+    let stop_max = settings.engine.drain_grace + STOP_MARGIN;
+    Ok(Server { engine, address, shutdown, gateway, metrics, stop_max })
+}
+
+async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StartError> {
+    let Place::File(directory) = &settings.store.place else {
+        return Ok(Arc::new(MemoryStore::default()));
+    };
+    let mut wanted = coretex_store_embedded::Settings::new(directory);
+    wanted.durability = match settings.store.ack {
+        Ack::Durable => Durability::Durable,
+        Ack::Relaxed => Durability::Relaxed,
+    };
+    wanted.bytes_max = settings.store.max_bytes;
+    let opened = tokio::task::spawn_blocking(move || FileStore::open(wanted)).await;
+    let store =
+        opened.map_err(|error| StartError::Machine(format!("opening the store ended with {error}")))??;
+    Ok(Arc::new(store))
+}
+
+/// What signs tokens: kept beside a file store, so that tokens survive a restart; made by chance for a memory store.
+fn token_key(settings: &Settings, env: &Env) -> Result<[u8; 32], StartError> {
+    let roll = || {
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(&env.dice.bits().to_le_bytes());
+        key[16..].copy_from_slice(&env.dice.bits().to_le_bytes());
+        key
+    };
+    let Place::File(directory) = &settings.store.place else { return Ok(roll()) };
+    let path = directory.join(TOKEN_KEY_FILE);
+    let refuse =
+        |error: std::io::Error| StartError::Machine(format!("cannot use {}: {error}", path.display()));
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.len() == 32 => {
+            let mut key = [0; 32];
+            key.copy_from_slice(&bytes);
+            Ok(key)
+        }
+        Ok(_) => write_key(&path, roll()).map_err(refuse),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            write_key(&path, roll()).map_err(refuse)
+        }
+        Err(error) => Err(refuse(error)),
+    }
+}
+
+/// Written whole or not at all, readable by its owner only.
+fn write_key(path: &Path, key: [u8; 32]) -> std::io::Result<[u8; 32]> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let part = path.with_extension("part");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)?;
+    Ok(key)
+}
+
+fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
+    let engine = &settings.engine;
+    coretex_engine::api::Settings {
+        node_id: engine.node_id.clone(),
+        loops: engine.loops,
+        mailbox_max: engine.mailbox_max,
+        session_ttl: span(engine.session_ttl),
+        heartbeat: span(engine.heartbeat),
+        drain_grace: span(engine.drain_grace),
+        open_jobs_max: engine.open_jobs_max,
+        ..coretex_engine::api::Settings::default()
+    }
+}
+
+fn span(span: Duration) -> Span {
+    Span(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32]) -> GatewaySettings {
+    let is_dev = settings.profile == crate::settings::Profile::Dev;
+    let keys = settings.auth.keys.iter().fold(ApiKeys::new(token_key), |keys, key| {
+        keys.with(&key.secret, Identity { name: key.name.clone(), namespaces: key.namespaces.clone() })
+    });
+    let tls = settings.tls.as_ref().map(|tls| coretex_gateway::Tls {
+        cert_pem: tls.cert_pem.clone(),
+        key_pem: tls.key_pem.clone(),
+        client_ca_pem: tls.client_ca_pem.clone(),
+    });
+    GatewaySettings {
+        token_key,
+        version: env!("CARGO_PKG_VERSION").into(),
+        profile: settings.profile.name().into(),
+        listen: address.to_string(),
+        cluster_id: installation(&token_key),
+        payload_max: settings.limits.payload_max,
+        message_max: settings.limits.message_max,
+        store_max_bytes: settings.store.max_bytes.unwrap_or_default(),
+        tls,
+        keys: (!settings.auth.keys.is_empty()).then_some(keys),
+        allowed_hosts: Some(settings.listen.hosts()),
+        reflection: is_dev,
+        metrics: is_dev,
+        connections_max: settings.limits.connections_max,
+        streams_max: settings.limits.streams_max,
+        watches_max: settings.limits.watches_max,
+        backup_root: settings.store.backup_root.clone(),
+        shutdown_grace: settings.engine.drain_grace,
+        ..GatewaySettings::default()
+    }
+}
+
+/// The name of an installation: as lasting as its token key, and telling nothing about it.
+fn installation(token_key: &[u8; 32]) -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::new().chain_update(b"coretex installation").chain_update(token_key).finalize();
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The engine behind it.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Completes when the server cannot go on, with the reason.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            () = self.engine.failed() => "the store failed for good; the log says how".to_owned(),
+            ended = &mut self.gateway => match ended {
+                Ok(Ok(())) => "the listener was closed".to_owned(),
+                Ok(Err(error)) => format!("the listener failed: {error}"),
+                Err(error) => format!("the listener ended with {error}"),
+            },
+        }
+    }
+
+    /// Lets workers and callers go, finishes what runs within the grace, closes the store. False when that took too long.
+    pub async fn stop(self) -> bool {
+        let Server { engine, shutdown, gateway, metrics, stop_max, .. } = self;
+        let tidy = async {
+            // The order of starting, backwards. The mouth tells workers to leave, and waits for them within its grace.
+            // It may have ended by itself.
+            let _ = shutdown.send(());
+            let _ = gateway.await;
+            engine.stop().await;
+        };
+        let was_tidy = tokio::time::timeout(stop_max, tidy).await.is_ok();
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
+        was_tidy
+    }
+
+    /// Ends it as a power cut would: nothing is finished, nothing is said. What was acknowledged is in the store.
+    pub fn abandon(self) {
+        self.gateway.abort();
+        if let Some(metrics) = self.metrics {
+            metrics.abort();
+        }
+    }
+}
+
+// === offline ===
+
+/// What a check of a store found.
+#[derive(Debug)]
+pub struct Checked {
+    /// How much was looked at, by kind.
+    pub counts: Vec<(&'static str, u64)>,
+    /// What is damaged.
+    pub problems: Vec<String>,
+}
+
+/// Checks every record of a store that no server has open.
+pub async fn check_store(directory: &Path) -> Result<Checked, StoreError> {
+    let directory = directory.to_owned();
+    let checked = tokio::task::spawn_blocking(move || coretex_store_embedded::fsck(&directory)).await;
+    let report = checked.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+    let counts = vec![
+        ("jobs", report.jobs),
+        ("open jobs", report.open),
+        ("history entries", report.events),
+        ("idempotency keys", report.keys),
+        ("dead letters", report.dead_letters),
+        ("log segments", report.segments),
+        ("log frames", report.frames),
+        ("jobs compared", report.compared),
+        ("findings", report.findings_total),
+    ];
+    Ok(Checked { counts, problems: report.findings })
+}
+
+/// Makes a store from a backup. Says how many bytes and jobs it has.
+pub async fn restore_store(backup: &Path, directory: &Path) -> Result<(u64, u64), StoreError> {
+    let (backup, directory) = (backup.to_owned(), directory.to_owned());
+    let restored =
+        tokio::task::spawn_blocking(move || coretex_store_embedded::restore(&backup, &directory)).await;
+    let report = restored.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+    Ok((report.bytes, report.jobs))
+}
+
+// === impl StartError ===
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> StartError {
+        StartError::Store(error)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Store(error) => write!(f, "{error}"),
+            StartError::Machine(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
