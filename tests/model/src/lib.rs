@@ -1,0 +1,1 @@
+//! A model of leases and ownership.

@@ -1,0 +1,150 @@
+//! What a run reached: figures for the evidence block and for the gates that keep the simulator honest.
+
+use crate::fault::Fault;
+use coretex_domain::job::machine::TABLE;
+use coretex_domain::job::{EventKind, StateKind};
+
+/// Figures of one run, or of many added up.
+#[derive(Clone, Debug)]
+pub struct Cover {
+    pub seeds: u64,
+    pub events: u64,
+    pub sim_ms: u64,
+    /// By fault: how often, and in how many seeds.
+    pub strikes: [u64; Fault::COUNT],
+    pub struck_seeds: [u64; Fault::COUNT],
+    /// By row of table T.
+    pub moves: Vec<u64>,
+    pub acked: u64,
+    pub jobs: u64,
+    pub dead_letters: u64,
+    pub crashes: u64,
+    pub take_overs: u64,
+    pub claims: u64,
+    pub reloads: u64,
+    pub failed_groups: u64,
+    pub refused_groups: u64,
+    pub fenced_groups: u64,
+    pub unknown_outcomes: u64,
+    pub unknown_resolved: u64,
+    /// Attempts lost with their worker, whose work may have been done twice.
+    pub duplicate_starts: u64,
+    pub stale_updates: u64,
+    pub cancelled_updates: u64,
+    pub lies_by_id: u64,
+    pub lies_by_token: u64,
+    pub conflicts: u64,
+    pub refused_cancels: u64,
+    pub refused_retries: u64,
+    pub not_owner: u64,
+    pub expired_sessions: u64,
+    pub reconciled: u64,
+    pub resend_verdicts: u64,
+    pub looked_again: u64,
+    pub timer_lag_max: u64,
+    pub calm_ms_max: u64,
+}
+
+impl Default for Cover {
+    fn default() -> Cover {
+        Cover {
+            seeds: 0,
+            events: 0,
+            sim_ms: 0,
+            strikes: [0; Fault::COUNT],
+            struck_seeds: [0; Fault::COUNT],
+            moves: vec![0; TABLE.len()],
+            acked: 0,
+            jobs: 0,
+            dead_letters: 0,
+            crashes: 0,
+            take_overs: 0,
+            claims: 0,
+            reloads: 0,
+            failed_groups: 0,
+            refused_groups: 0,
+            fenced_groups: 0,
+            unknown_outcomes: 0,
+            unknown_resolved: 0,
+            duplicate_starts: 0,
+            stale_updates: 0,
+            cancelled_updates: 0,
+            lies_by_id: 0,
+            lies_by_token: 0,
+            conflicts: 0,
+            refused_cancels: 0,
+            refused_retries: 0,
+            not_owner: 0,
+            expired_sessions: 0,
+            reconciled: 0,
+            resend_verdicts: 0,
+            looked_again: 0,
+            timer_lag_max: 0,
+            calm_ms_max: 0,
+        }
+    }
+}
+
+impl Cover {
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        self.strikes[fault as usize] += 1;
+    }
+
+    pub(crate) fn moved(&mut self, from: StateKind, event: EventKind) {
+        if let Some(row) = TABLE.iter().position(|r| r.from == from && r.event == event) {
+            self.moves[row] += 1;
+        }
+    }
+
+    /// Adds the figures of one finished seed.
+    pub fn add(&mut self, one: &Cover) {
+        self.seeds += 1;
+        for n in 0..Fault::COUNT {
+            self.strikes[n] += one.strikes[n];
+            self.struck_seeds[n] += u64::from(one.strikes[n] > 0);
+        }
+        self.moves.iter_mut().zip(&one.moves).for_each(|(sum, n)| *sum += n);
+        self.timer_lag_max = self.timer_lag_max.max(one.timer_lag_max);
+        self.calm_ms_max = self.calm_ms_max.max(one.calm_ms_max);
+        for (sum, n) in self.plain().into_iter().zip(one.clone().plain()) {
+            *sum += *n;
+        }
+    }
+
+    fn plain(&mut self) -> [&mut u64; 27] {
+        [
+            &mut self.events,
+            &mut self.sim_ms,
+            &mut self.acked,
+            &mut self.jobs,
+            &mut self.dead_letters,
+            &mut self.crashes,
+            &mut self.take_overs,
+            &mut self.claims,
+            &mut self.reloads,
+            &mut self.failed_groups,
+            &mut self.refused_groups,
+            &mut self.fenced_groups,
+            &mut self.unknown_outcomes,
+            &mut self.unknown_resolved,
+            &mut self.duplicate_starts,
+            &mut self.stale_updates,
+            &mut self.cancelled_updates,
+            &mut self.lies_by_id,
+            &mut self.lies_by_token,
+            &mut self.conflicts,
+            &mut self.refused_cancels,
+            &mut self.refused_retries,
+            &mut self.not_owner,
+            &mut self.expired_sessions,
+            &mut self.reconciled,
+            &mut self.resend_verdicts,
+            &mut self.looked_again,
+        ]
+    }
+}
+
+/// Rows of table T that need no approval, which nothing asks for yet.
+pub fn is_reachable(from: StateKind, event: EventKind) -> bool {
+    from != StateKind::AwaitingApproval && event != EventKind::ApprovalRequested
+}

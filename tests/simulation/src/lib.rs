@@ -1,0 +1,38 @@
+//! A whole cluster on one thread with virtual time: nodes around the real kernel, a store, workers, clients, links.
+//!
+//! A run is a function of its [`Options`], and those of one number. Every fault is drawn from it, every promise is
+//! checked after the event that could break it. See `docs/design/0002-simulation.md`.
+
+mod calls;
+mod calm;
+mod client;
+mod clock;
+mod cover;
+mod event;
+pub mod evidence;
+mod fault;
+mod loops;
+mod net;
+mod node;
+mod options;
+mod oracle;
+mod ownership;
+mod pipe;
+mod plan;
+mod planted;
+mod rng;
+pub mod run;
+mod sessions;
+pub mod shrink;
+mod store;
+mod submit;
+mod wire;
+mod worker;
+mod workload;
+mod world;
+
+pub use cover::{Cover, is_reachable};
+pub use fault::{Fault, FaultSet};
+pub use options::{DURATION, Narrow, Options};
+pub use planted::{Planted, Shell};
+pub use world::Outcome;

@@ -1,0 +1,218 @@
+//! The judges: each promise is checked where it could be broken, from the outside, against committed state.
+
+mod commit;
+mod deadline;
+mod life;
+
+use crate::cover::Cover;
+use crate::options::Options;
+use crate::store::SimStore;
+use crate::wire::{Caller, Refused, Said, Why};
+use coretex_domain::job::{EventKind, Job, StateKind};
+use coretex_domain::policy::Verdict;
+use coretex_domain::topic::Topic;
+use coretex_domain::{JobId, JobKey};
+use coretex_kernel::View;
+use coretex_kernel::input::Write as KernelWrite;
+use life::Life;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+/// One execution of a request on a node.
+#[derive(Default)]
+struct Exec {
+    /// Told that nothing was done and never will be.
+    was_denied: bool,
+    /// Told nothing, or that nobody knows.
+    is_open: bool,
+    /// Jobs it made and cancels it wrote, as committed.
+    traces: u32,
+}
+
+/// Memory of what was promised.
+pub(crate) struct Oracle {
+    pub(crate) violation: Option<String>,
+    is_steady: bool,
+    execs: FxHashMap<u64, Exec>,
+    acked: FxHashSet<JobKey>,
+    cancelled: FxHashSet<JobKey>,
+    /// The job each idempotency key was said to name.
+    keys: FxHashMap<Arc<str>, JobId>,
+    lives: FxHashMap<JobKey, Life>,
+    /// Open leases per (topic, concurrency key), and per topic.
+    slots: FxHashMap<(Arc<str>, Arc<str>), u32>,
+    running: FxHashMap<Arc<str>, u32>,
+    /// Every row a topic ever had, with the simulated time of its commit.
+    rows: FxHashMap<Arc<str>, Vec<(u64, Arc<Topic>)>>,
+    outages: FxHashSet<u64>,
+    pub(crate) conflicts: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(opt: &Options) -> Oracle {
+        Oracle {
+            violation: None,
+            is_steady: opt.steady,
+            execs: FxHashMap::default(),
+            acked: FxHashSet::default(),
+            cancelled: FxHashSet::default(),
+            keys: FxHashMap::default(),
+            lives: FxHashMap::default(),
+            slots: FxHashMap::default(),
+            running: FxHashMap::default(),
+            rows: FxHashMap::default(),
+            outages: FxHashSet::default(),
+            conflicts: 0,
+        }
+    }
+
+    /// Notes a broken promise; the first one ends the run.
+    pub(crate) fn violate(&mut self, promise: &str, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(format!("{promise}: {}", what()));
+        }
+    }
+
+    pub(crate) fn on_exec(&mut self, exec: u64, _from: Caller) {
+        self.execs.insert(exec, Exec { is_open: true, ..Exec::default() });
+    }
+
+    /// Nobody will ever answer this execution.
+    pub(crate) fn on_silence(&mut self, _exec: u64) {}
+
+    pub(crate) fn on_policy(&mut self, version: u64, is_out: bool) {
+        if is_out {
+            self.outages.insert(version);
+        }
+    }
+
+    pub(crate) fn acked_count(&self) -> u64 {
+        self.acked.len() as u64
+    }
+
+    pub(crate) fn has_row(&self, topic: &str) -> bool {
+        self.rows.contains_key(topic)
+    }
+
+    /// Concurrency keys that were ever used, with their topics.
+    pub(crate) fn slot_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        self.slots.keys().cloned().collect()
+    }
+
+    /// A node gives an answer; from here on it binds (I-03, I-04, I-05, I-13, I-44).
+    pub(crate) fn on_answer(&mut self, exec: u64, said: &Said, store: &SimStore, _now: u64) {
+        match said {
+            Said::Submitted(answers) => {
+                for answer in answers {
+                    match answer {
+                        Ok((job, _)) => {
+                            self.check_record(job, store);
+                            self.check_key(job);
+                            self.acked.insert(job.key());
+                        }
+                        Err(Refused::Definite(Why::Conflict)) => self.conflicts += 1,
+                        Err(_) => {}
+                    }
+                }
+            }
+            Said::Job(job) => {
+                self.check_record(job, store);
+                if job.is_cancel_requested() || job.state.kind() == StateKind::Cancelled {
+                    self.cancelled.insert(job.key());
+                }
+            }
+            Said::Refused(Refused::Definite(why)) if *why != Why::NotFound => {
+                let known = self.execs.entry(exec).or_default();
+                known.was_denied = true;
+                if known.traces > 0 {
+                    self.violate("I-04", || format!("request e{exec} was refused ({why:?}) although it is committed"));
+                }
+            }
+            Said::Refused(_) | Said::Explained | Said::TopicSet | Said::Reported(_) => {}
+        }
+    }
+
+    /// Nothing that is told may be ahead of what is committed.
+    fn check_record(&mut self, job: &Arc<Job>, store: &SimStore) {
+        match store.jobs.get(&job.key()) {
+            None => self.violate("I-03", || format!("job {} was told of and is not in the store", job.id)),
+            Some(stored) if stored.revision < job.revision => {
+                let (told, has) = (job.revision, stored.revision);
+                self.violate("I-04", || format!("job {} was told at revision {told}, the store has {has}", job.id));
+            }
+            Some(stored) if stored.history[..job.history.len()] != job.history[..] => {
+                self.violate("I-17", || format!("job {} was told with another history than stored", job.id));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn check_key(&mut self, job: &Arc<Job>) {
+        let Some(key) = job.spec.options().idempotency_key.clone() else { return };
+        let first = self.keys.entry(key.clone()).or_insert_with(|| job.id.clone()).clone();
+        if first != job.id {
+            self.violate("I-05", || format!("key {key} named {first} before and {} now", job.id));
+        }
+    }
+
+    /// A lease leaves for its worker (I-19).
+    pub(crate) fn on_deliver(&mut self, job: &Arc<Job>, store: &SimStore) {
+        let is_committed = store.jobs.get(&job.key()).is_some_and(|stored| stored.revision >= job.revision);
+        if !is_committed {
+            self.violate("I-19", || format!("a lease of job {} left before its commit", job.id));
+        }
+    }
+
+    /// A worker holds a lease now.
+    pub(crate) fn on_received(&mut self, job: &Arc<Job>, serial: u32) {
+        if job.state.lease().is_none_or(|lease| lease.serial != serial) {
+            self.violate("I-08", || format!("job {} was handed out under a lease it has not", job.id));
+        }
+    }
+
+    /// A group was decided, not yet committed (I-15, I-16, I-21).
+    pub(crate) fn on_turn(&mut self, view: &View, writes: &[KernelWrite], _store: &SimStore) {
+        let version = view.policy().version;
+        for write in writes {
+            let KernelWrite::Job { job, fresh } = write else { continue };
+            let from = job.history.len().saturating_sub(*fresh as usize);
+            let fresh = &job.history[from..];
+            let is_leased = fresh.iter().any(|e| e.event.kind() == EventKind::Dispatched);
+            if is_leased && job.state.lease().is_some() {
+                let decision = job.decision.as_ref();
+                let allows = decision.is_some_and(|d| {
+                    matches!(d.verdict, Verdict::Allow | Verdict::AllowWithConstraints) && d.policy_version == version
+                });
+                if !allows {
+                    self.violate("I-15", || {
+                        format!("job {} leased under {decision:?}, policy {version} is in force", job.id)
+                    });
+                }
+            }
+            if let Some(decision) = job.decision.as_ref().filter(|d| self.outages.contains(&d.policy_version)) {
+                let text = format!("{decision:?}");
+                self.violate("I-16", || format!("job {} was judged while nobody could: {text}", job.id));
+            }
+            if !job.state.kind().is_terminal()
+                && let Some(due) = deadline::earliest(job)
+                && view.next_due().is_none_or(|next| next > due)
+            {
+                let next = view.next_due();
+                self.violate("I-12", || {
+                    format!("job {} ({}) is due at {due:?}, its loop at {next:?}", job.id, job.state.kind().name())
+                });
+            }
+        }
+    }
+
+    pub(crate) fn finish(&mut self, store: &SimStore, cover: &mut Cover) {
+        cover.jobs = store.jobs.len() as u64;
+        cover.dead_letters = store.letters.len() as u64;
+        cover.conflicts = self.conflicts;
+        cover.unknown_resolved = cover.unknown_outcomes;
+        let lost = self.acked.iter().find(|key| !store.jobs.contains_key(key)).copied();
+        if let Some(key) = lost {
+            self.violate("I-03", || format!("an acknowledged job is gone: {key:?}"));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What is asked for: topics, settings and jobs that reach every corner of the state machine.
+
+use crate::rng::Rng;
+use coretex_domain::job::Spec;
+use coretex_domain::job::spec::{Options, RetryPolicy, Timeouts};
+use coretex_domain::topic::{Rate, Settings};
+use coretex_domain::{Payload, Span, Time};
+use std::sync::Arc;
+
+/// Topics of every run. The last is one the built-in policy denies.
+pub(crate) const TOPICS: [&str; 7] = ["plain", "keyed", "capped", "rated", "timed", "deep", "sys.destroy.all"];
+
+/// Settings a topic has from the start; `None` leaves it without a row.
+pub(crate) fn settings(topic: &str, roll: &mut Rng) -> Option<Settings> {
+    let mut settings = Settings::default();
+    match topic {
+        "keyed" if roll.chance(5_000) => settings.concurrency_per_key = Some(roll.between(1, 3) as u32),
+        "capped" => {
+            settings.max_running = Some(roll.between(1, 5) as u32);
+            settings.concurrency_per_key = Some(roll.between(1, 2) as u32);
+        }
+        "rated" => {
+            settings.rate = Some(Rate { limit: roll.between(1, 20) as u32, per: Span::secs(roll.between(1, 3)) });
+            let per_key = Rate { limit: roll.between(1, 90) as u32, per: Span::secs(roll.between(1, 5)) };
+            settings.rate_per_key = roll.chance(6_000).then_some(per_key);
+        }
+        "timed" => {
+            settings.timeouts = timeouts(roll);
+            settings.retry = retry(roll);
+            settings.dead_letters_off = roll.chance(2_000);
+            settings.ageing = roll.chance(5_000).then(|| Span::secs(roll.between(1, 20)));
+        }
+        _ => return None,
+    }
+    Some(settings)
+}
+
+fn timeouts(roll: &mut Rng) -> Timeouts {
+    Timeouts {
+        schedule_to_start: roll.chance(3_500).then(|| Span(roll.skewed(200, 60_000))),
+        start_to_close: roll.chance(5_000).then(|| Span(roll.skewed(300, 60_000))),
+        stall: roll.chance(3_000).then(|| Span(roll.skewed(300, 20_000))),
+        total: roll.chance(3_500).then(|| Span(roll.skewed(500, 120_000))),
+    }
+}
+
+fn retry(roll: &mut Rng) -> RetryPolicy {
+    RetryPolicy {
+        max_attempts: roll.chance(5_000).then(|| roll.between(1, 5) as u32),
+        initial_backoff: roll.chance(5_000).then(|| Span(roll.skewed(10, 5_000))),
+        multiplier: roll.chance(3_000).then_some(1.5),
+        max_backoff: Some(Span(roll.skewed(100, 20_000))),
+        jitter: roll.chance(3_000).then_some(0.5),
+        non_retryable_errors: if roll.chance(3_000) { vec!["FatalError".into()] } else { Vec::new() },
+    }
+}
+
+/// One job. `wall` is the caller's idea of the time.
+pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
+    let topic = match roll.below(100) {
+        0..=29 => "plain",
+        30..=44 => "keyed",
+        45..=56 => "capped",
+        57..=68 => "rated",
+        69..=84 => "timed",
+        85..=95 => "deep",
+        _ => "sys.destroy.all",
+    };
+    let body = match roll.below(100) {
+        0 => "poison",
+        1..=12 => "fail",
+        _ => "work",
+    };
+    let mut spec = Spec::new(topic, Payload::json(format!("{body} {}", roll.below(1_000)).into_bytes()));
+    if roll.chance(3_000) {
+        spec.priority = roll.below(10) as u8;
+    }
+    if topic == "plain" && roll.chance(7_000) {
+        return spec;
+    }
+    let options: &mut Options = spec.options_mut();
+    if topic != "plain" || roll.chance(3_000) {
+        options.retry = retry(roll);
+    }
+    if topic == "deep" || (topic == "sys.destroy.all" && roll.chance(5_000)) || roll.chance(500) {
+        options.timeouts = timeouts(roll);
+    }
+    if matches!(topic, "keyed" | "capped") || roll.chance(500) {
+        options.concurrency_key = Some(format!("c{}", roll.below(key_space)).into());
+    }
+    if topic == "rated" && roll.chance(6_000) {
+        options.rate_key = Some(format!("r{}", roll.below(2)).into());
+    }
+    if roll.chance(1_500) {
+        options.schedule_time = Some(wall + Span(roll.skewed(10, 60_000)));
+    }
+    if roll.chance(600) {
+        options.placement.pool = Some("gpu".into());
+        options.placement.pool_required = roll.chance(5_000);
+    }
+    if roll.chance(300) {
+        options.placement.requires = vec!["even".into()];
+    }
+    spec
+}
+
+/// A new set of settings for a topic that changes while it runs.
+pub(crate) fn changed(topic: &str, old: &Settings, roll: &mut Rng) -> Settings {
+    let mut next = settings(topic, roll).unwrap_or_else(|| old.clone());
+    if roll.chance(4_000) {
+        next.timeouts = timeouts(roll);
+    }
+    if roll.chance(3_000) {
+        next.max_running = roll.chance(5_000).then(|| roll.between(1, 6) as u32);
+    }
+    if roll.chance(3_000) {
+        next.concurrency_per_key = Some(roll.between(1, 4) as u32);
+    }
+    next
+}
+
+pub(crate) fn key(roll: &mut Rng, client: usize, no: u64) -> Arc<str> {
+    // Some keys are shared by all clients: who comes first makes the job.
+    if roll.chance(500) { format!("shared{}", roll.below(20)).into() } else { format!("k{client}.{no}").into() }
+}
