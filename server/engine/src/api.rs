@@ -97,6 +97,8 @@ pub struct Resume {
     pub session_id: SessionId,
     pub token: Bytes,
     pub held: Vec<HeldLease>,
+    /// Credit granted so far, per lane; used where this node has no account of the session.
+    pub granted: Vec<(Arc<str>, u64)>,
     /// Used when the session is gone: a new one is opened with it.
     pub hello: Option<Hello>,
 }
@@ -132,6 +134,8 @@ pub struct Resumed {
     pub verdicts: Vec<(u64, HeldVerdict)>,
     pub unknown_to_worker: Vec<u64>,
     pub last_report_seq: u64,
+    /// Credit used so far, per lane, after refunds: grants go on from here.
+    pub assigned: Vec<(Arc<str>, u64)>,
 }
 
 /// One thing a worker reports; the lease is named by its short id, or by its token.

@@ -274,6 +274,7 @@ async fn a_resumed_session_keeps_what_it_holds() {
         session_id: welcome.session_id,
         token: welcome.resume_token,
         held: vec![HeldLease { lease_id: lease.lease_id, token: lease.token.clone(), is_finished: false }],
+        granted: vec![],
         hello: None,
     };
     let (back, attached) = engine.resume(resume).await.unwrap();

@@ -145,6 +145,31 @@ impl Dispatcher {
         self.members.insert(session.session_id, Member { session, lanes, is_schedulable: true });
     }
 
+    /// Takes in the next stream of a session with the credit it had used so far, per lane. What was granted beyond
+    /// that is granted anew by the worker.
+    pub fn rejoin(
+        &mut self,
+        session: Arc<Session>,
+        outstanding: &FxHashMap<Arc<str>, u32>,
+        assigned: &FxHashMap<Arc<str>, u64>,
+    ) {
+        let session_id = session.session_id;
+        self.join(session.clone(), outstanding);
+        if let Some(member) = self.members.get_mut(&session_id) {
+            for (lane, state) in session.lanes.iter().zip(&mut member.lanes) {
+                let used = assigned.get(&lane.lane_id).copied().unwrap_or(0);
+                (state.granted_total, state.assigned_total) = (used, used);
+            }
+        }
+    }
+
+    /// Per lane: units assigned so far, and open leases. Empty if the session is not here.
+    pub fn accounts(&self, session: SessionId) -> Vec<(Arc<str>, u64, u32)> {
+        let Some(member) = self.members.get(&session) else { return Vec::new() };
+        let lanes = member.session.lanes.iter().zip(&member.lanes);
+        lanes.map(|(lane, state)| (lane.lane_id.clone(), state.assigned_total, state.outstanding)).collect()
+    }
+
     pub fn leave(&mut self, session: SessionId) {
         let Some(member) = self.members.get(&session) else { return };
         let stay = member.session.clone();

@@ -257,8 +257,9 @@ impl View {
             if before != Some(StateKind::Scheduled) && job.ready_time() <= now {
                 self.push_ready(class_no, &job, key);
             }
-        } else {
+        } else if self.jobs.get(&key).is_some_and(|slot| slot.is_queued) {
             self.unqueue(class_no, key);
+            crate::path::dispatch::revive_behind(self, &job);
         }
     }
 

@@ -149,7 +149,11 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: Resume) -> Result<(Welc
     });
     let Some(stay) = found else { return resume_gone(shared, resume).await };
     let session_id = resume.session_id;
-    shared.dispatcher().set_schedulable(session_id, false);
+    let accounts = {
+        let mut dispatcher = shared.dispatcher();
+        dispatcher.set_schedulable(session_id, false);
+        dispatcher.accounts(session_id)
+    };
     let mut next = (*stay.session()).clone();
     next.epoch += 1;
     let next = Arc::new(next);
@@ -158,14 +162,34 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: Resume) -> Result<(Welc
     stay.set_session(next.clone());
     stay.seen(shared.env.clock.now());
     write_row(shared, next.clone()).await?;
-    let (resumed, outstanding) = settle_held(shared, &stay, resume.held).await?;
-    shared.dispatcher().join(next.clone(), &outstanding);
+    let (mut resumed, outstanding) = settle_held(shared, &stay, resume.held).await?;
+    let assigned = assigned_after(&accounts, &outstanding, resume.granted);
+    shared.dispatcher().rejoin(next.clone(), &outstanding, &assigned);
+    let used = |lane: &Lane| (lane.lane_id.clone(), assigned.get(&lane.lane_id).copied().unwrap_or(0));
+    resumed.assigned = next.lanes.iter().map(used).collect();
     let (attached, generation) = attach(shared, &stay);
     stay.rewind_reports();
     stay.inner().resend_controls();
     let mut welcome = welcome(shared, &next, generation, None);
     welcome.resumed = Some(resumed);
     Ok((welcome, attached))
+}
+
+/// Credit used per lane: what was assigned, less the leases that never arrived. Without an account (this process is
+/// younger than the session) all that was granted counts as used.
+fn assigned_after(
+    accounts: &[(Arc<str>, u64, u32)],
+    kept: &FxHashMap<Arc<str>, u32>,
+    granted: Vec<(Arc<str>, u64)>,
+) -> FxHashMap<Arc<str>, u64> {
+    if accounts.is_empty() {
+        return granted.into_iter().collect();
+    }
+    let after = |(lane, assigned, open): &(Arc<str>, u64, u32)| {
+        let refunded = open.saturating_sub(kept.get(lane).copied().unwrap_or(0));
+        (lane.clone(), assigned.saturating_sub(u64::from(refunded)))
+    };
+    accounts.iter().map(after).collect()
 }
 
 /// The session is gone: its leases were closed with it.
@@ -187,7 +211,10 @@ pub(crate) async fn reconcile(
     stay: &Arc<Stay>,
     held: Vec<HeldLease>,
 ) -> Result<Resumed, Refusal> {
-    settle_held(shared, stay, held).await.map(|(resumed, _)| resumed)
+    let (mut resumed, _) = settle_held(shared, stay, held).await?;
+    let accounts = shared.dispatcher().accounts(stay.session().session_id);
+    resumed.assigned = accounts.into_iter().map(|(lane, assigned, _)| (lane, assigned)).collect();
+    Ok(resumed)
 }
 
 async fn settle_held(

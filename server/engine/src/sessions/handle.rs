@@ -56,7 +56,10 @@ impl SessionHandle {
             let granted = self.shared.dispatcher().grant(session, &lane, total);
             match granted {
                 Ok(wakes) => self.shared.wake(wakes),
-                Err(message) => self.protocol_error("CREDIT", message),
+                Err(message) if self.lanes().iter().any(|known| known.lane_id == lane) => {
+                    self.protocol_error("CREDIT_DECREASED", message);
+                }
+                Err(message) => self.protocol_error("UNKNOWN_LANE", message),
             }
         }
     }

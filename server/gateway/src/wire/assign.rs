@@ -12,6 +12,7 @@ use coretex_engine::api::{
     Assignment, ControlAction, ControlEntry, HeldVerdict, RejectCode, Rejection, Resumed, ServerFrame,
 };
 use prost::Message;
+use std::sync::Arc;
 
 /// What is known of a session when its frames are written.
 #[derive(Clone, Debug)]
@@ -159,11 +160,15 @@ pub(crate) fn resumed(r: Resumed, facts: &SessionFacts, resume_token: Vec<u8>, n
         resume_token: resume_token.into(),
         last_report_seq_durable: r.last_report_seq,
         unknown_to_worker: r.unknown_to_worker,
-        lanes: Vec::new(),
+        lanes: r.assigned.iter().map(lane_assigned).collect(),
         heartbeat_interval: Some(duration(facts.heartbeat_interval)),
         session_ttl: Some(duration(facts.session_ttl)),
         server_time: Some(timestamp(now)),
     }
+}
+
+fn lane_assigned((lane, total): &(Arc<str>, u64)) -> pb::LaneAssigned {
+    pb::LaneAssigned { lane_id: lane.to_string(), assigned_total: *total }
 }
 
 pub(crate) fn verdicts(verdicts: &[(u64, HeldVerdict)]) -> Vec<pb::LeaseVerdict> {

@@ -1,6 +1,6 @@
 //! Jobs from submit to end, over the wire.
 
-use crate::common::{Server, Worker, reason, spec, succeeded, update};
+use crate::running_server::{Server, Worker, reason, spec, succeeded, update};
 use coretex_contract::v1 as pb;
 use coretex_contract::{Duration, Value, value};
 use tonic::{Code, Request};

@@ -1,6 +1,6 @@
 //! The gateway as its callers see it: a whole server on a free port, called over the wire.
 
-mod common;
 mod jobs;
+mod running_server;
 mod streams;
 mod transport;

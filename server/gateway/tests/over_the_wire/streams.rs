@@ -1,6 +1,8 @@
 //! Submit streams, watches, and the stream of workers.
 
-use crate::common::{In, Out, Server, Worker, connect, frame, hello, reason, spec, succeeded, update};
+use crate::running_server::{
+    In, Out, Server, Worker, connect, frame, hello, reason, spec, succeeded, update,
+};
 use coretex_contract::v1 as pb;
 use std::time::Duration;
 use tokio::sync::mpsc;

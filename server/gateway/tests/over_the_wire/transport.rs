@@ -1,6 +1,6 @@
 //! What the transport says: limits, encodings, malformed requests, credentials, plain routes.
 
-use crate::common::{Server, reason, spec};
+use crate::running_server::{Server, reason, spec};
 use coretex_contract::v1 as pb;
 use coretex_contract::v1::job_service_client::JobServiceClient;
 use coretex_gateway::{ApiKeys, GatewaySettings, Identity};

@@ -90,14 +90,15 @@ fn lease(
     view.classes[class_no.0 as usize].ready.take(job.spec.priority, waiting);
     view.unqueue(class_no, key);
     if !view.is_judged(&job) && !view.is_planted(Mutant::SkipPolicyRecheck) {
-        drop(job);
         view.apply(key, Event::Rejudged, turn);
         admit::admit(view, key, turn);
+        revive_behind(view, &job);
         return false;
     }
     if !take_limits(view, dispatcher, &job, waiting, turn) {
         return false;
     }
+    revive_behind(view, &job);
     let serial = match view.is_planted(Mutant::LeaseSerialReused) {
         true => job.counters.attempts + 1,
         false => job.counters.lease_serial + 1,
@@ -172,11 +173,28 @@ impl View {
 }
 
 /// Brings parked jobs back to their places. A slot key frees few at a time, so only as many as may start come
-/// back: the first, and those behind it when it does start.
+/// back: the first, and those behind them as they leave the queue.
 pub(crate) fn unpark(view: &mut View, key: &LimitKey) {
+    revive(view, key, UNPARK_MAX);
+}
+
+/// A job has left the queue, started or not: the next one parked behind its keys takes its turn there. Without it
+/// the rest would wait for a slot or start that nobody is going to free.
+pub(crate) fn revive_behind(view: &mut View, job: &Job) {
+    if view.parked.is_empty() {
+        return;
+    }
+    let slot = slot_of(job, 0).map(|(key, _)| key);
+    let rate = rate_of(view, job).map(|(key, _)| key);
+    for key in [slot, rate].into_iter().flatten() {
+        revive(view, &key, 1);
+    }
+}
+
+fn revive(view: &mut View, key: &LimitKey, most: usize) {
     let Some(mut parked) = view.parked.remove(key) else { return };
     let mut revived = 0;
-    while revived < UNPARK_MAX {
+    while revived < most {
         let Some(((place, job_key), _)) = parked.pop_first() else { break };
         let Some(job) = view.job(job_key).cloned() else { continue };
         if matches!(job.state, State::Scheduled) && job.place == place {

@@ -102,6 +102,7 @@ async fn take_up(gate: &Gate, call: &Call, resume: pb::Resume) -> Result<(Box<Op
         session_id,
         token: resume.resume_token,
         held,
+        granted: grants(resume.lanes.clone()),
         hello,
     };
     let (welcome, attached) = gate.engine.resume(resume_of).await?;
