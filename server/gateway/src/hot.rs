@@ -81,9 +81,13 @@ where
     let mut encodings = EnabledCompressionEncodings::default();
     encodings.enable(Zstd);
     encodings.enable(Gzip);
+    // Many clients say they take gzip without being asked: these streams answer as they are spoken to.
+    let said = request.headers().get("grpc-encoding").map(http::HeaderValue::as_bytes);
+    let is_plain = said.is_none_or(|name| name == b"identity");
+    let sending = if is_plain { EnabledCompressionEncodings::default() } else { encodings };
     let most = Some(gate.settings.message_max);
     Grpc::new(Written::<M>(PhantomData))
-        .apply_compression_config(encodings, encodings)
+        .apply_compression_config(encodings, sending)
         .apply_max_message_size_config(most, most)
         .streaming(service, request)
         .await

@@ -25,6 +25,9 @@ mutants! {
     SkipPolicyRecheck = "skip-policy-recheck", "A changed policy is not asked again before dispatch.";
     TimerLost = "timer-lost", "Retry timers are not set.";
     LostNotCounted = "lost-not-counted", "Lost workers are never counted against a job.";
+    RetryMadeTwice = "retry-made-twice", "A retry by hand that comes twice makes its job twice.";
+    ParkedForgotten = "parked-forgotten", "Jobs parked behind others that left the queue are not brought back.";
+    CancelOfEnded = "cancel-of-ended", "A job that ended in this turn is cancelled all the same.";
     LeaseSerialReused = "lease-serial-reused", "A returned lease gives its number to the next one.";
 }
 

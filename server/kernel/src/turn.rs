@@ -82,6 +82,7 @@ impl Turn {
         let mut writes = Vec::with_capacity(self.order.len() + self.rows.len());
         let mut effects = Vec::with_capacity(self.delivered.len() + self.effects.len());
         for (key, fresh) in self.order.drain(..) {
+            view.number_entries(key, fresh);
             let Some(job) = view.job(key).cloned() else { continue };
             let has_ended = job.state.kind().is_terminal();
             if has_ended {
@@ -97,6 +98,11 @@ impl Turn {
             }
             writes.push(Write::Job { job, fresh });
         }
+        for row in &mut self.rows {
+            if let Write::Job { job, fresh } = row {
+                view.number_row(job, *fresh);
+            }
+        }
         writes.append(&mut self.rows);
         for (session, lane_id, lease_id, key) in self.delivered.drain(..) {
             if let Some(job) = view.job(key)
@@ -110,9 +116,39 @@ impl Turn {
     }
 }
 
+/// Entries get their sequence at the end of the turn, job by job, so that a shard's events follow each other in the
+/// order they are written.
+pub(crate) const UNNUMBERED: u64 = 0;
+
+fn number(sequences: &mut [u64; 256], job: &mut Arc<Job>, fresh: u32) {
+    if fresh == 0 {
+        return;
+    }
+    let newest = &mut sequences[usize::from(job.shard.0)];
+    let job = Arc::make_mut(job);
+    let first = job.history.len().saturating_sub(fresh as usize);
+    for entry in &mut job.history[first..] {
+        *newest += 1;
+        entry.seq = *newest;
+    }
+}
+
 // === impl View: the one way to change a job ===
 
 impl View {
+    fn number_entries(&mut self, key: JobKey, fresh: u32) {
+        if let Some(slot) = self.jobs.get_mut(&key) {
+            number(&mut self.sequences, &mut slot.job, fresh);
+        }
+    }
+
+    fn number_row(&mut self, job: &mut Arc<Job>, fresh: u32) {
+        number(&mut self.sequences, job, fresh);
+        if let Some(kept) = self.annotated.get_mut(&job.key()) {
+            *kept = job.clone();
+        }
+    }
+
     /// Applies an event to an open job and files the job anew. An illegal event changes nothing and is reported.
     pub(crate) fn apply(&mut self, key: JobKey, event: Event, turn: &mut Turn) -> bool {
         self.apply_with(key, event, turn, |_| {})
@@ -127,15 +163,14 @@ impl View {
         change: impl FnOnce(&mut Job),
     ) -> bool {
         let Some(slot) = self.jobs.get(&key) else { return false };
-        let (shard, before) = (slot.job.shard, slot.job.state.kind());
+        let before = slot.job.state.kind();
         if machine::target(before, event.kind()).is_none() {
             turn.illegal.push(Illegal { from: before, event: event.kind() });
             return false;
         }
-        let seq = self.next_sequence(shard);
         let Some(slot) = self.jobs.get_mut(&key) else { return false };
         let job = Arc::make_mut(&mut slot.job);
-        if let Err(illegal) = job.apply(Entry { seq, time: turn.now.wall, event }) {
+        if let Err(illegal) = job.apply(Entry { seq: UNNUMBERED, time: turn.now.wall, event }) {
             turn.illegal.push(illegal);
             return false;
         }

@@ -102,7 +102,7 @@ pub struct View {
     pub(crate) key_wakes: BTreeSet<(Time, LimitKey)>,
     pub(crate) sessions: FxHashMap<SessionId, SessionLeases>,
     offer_deadlines: BTreeSet<(Time, SessionId)>,
-    sequences: Box<[u64; 256]>,
+    pub(crate) sequences: Box<[u64; 256]>,
     last_place: u64,
     /// Orders delayed jobs that become ready in the same millisecond.
     delayed: u64,
@@ -502,12 +502,6 @@ impl View {
 // === impl View: numbers and leases ===
 
 impl View {
-    pub(crate) fn next_sequence(&mut self, shard: coretex_domain::ShardId) -> u64 {
-        let slot = &mut self.sequences[usize::from(shard.0)];
-        *slot += 1;
-        *slot
-    }
-
     /// The place of a job that becomes ready at `ready`: unique, and in order of the calls within a millisecond.
     pub(crate) fn next_place(&mut self, ready: Time) -> u64 {
         let floor = ready.0 << PLACE_ORDER_BITS;

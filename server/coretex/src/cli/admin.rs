@@ -14,6 +14,9 @@ use std::time::Duration;
 /// A backup copies the whole store.
 const BACKUP_MAX: Duration = Duration::from_secs(6 * 3_600);
 
+/// Findings shown to people.
+const SHOWN_MAX: usize = 20;
+
 /// Commands about a server and its store.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum AdminCommand {
@@ -65,8 +68,11 @@ async fn fsck(store: &Path, format: Format) -> Outcome {
         .map_err(|error| Failure::machine(format!("cannot check {}", store.display()), error))?;
     match format {
         Format::Table => {
-            for problem in &checked.problems {
+            for problem in checked.problems.iter().take(SHOWN_MAX) {
                 line(format!("damaged: {problem}"))?;
+            }
+            if checked.problems.len() > SHOWN_MAX {
+                line("… `-o json` shows more")?;
             }
             let pairs: Vec<_> =
                 checked.counts.iter().map(|(name, count)| (*name, count.to_string())).collect();

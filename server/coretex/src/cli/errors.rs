@@ -51,6 +51,9 @@ fn refused_text(error: &Error) -> String {
 
 fn hint(error: &Error) -> Option<String> {
     match error.reason() {
+        reason::UNREACHABLE if error.message().contains("certificate") => {
+            Some("the server's certificate is not trusted: name its authority with --tls-ca".into())
+        }
         reason::UNREACHABLE => Some("is the server running, and is --addr right? `coretex dev` starts one".into()),
         "CREDENTIAL_REQUIRED" | "CREDENTIAL_INVALID" => Some("give a key with CORETEX_API_KEY".into()),
         reason::CONNECTION_LOST | "OUTCOME_UNKNOWN" => {

@@ -252,6 +252,9 @@ async fn settle_held(
             *outstanding.entry(lane).or_default() += 1;
         }
     }
+    let has_ended =
+        |(lease, verdict): &(u64, HeldVerdict)| (*verdict == HeldVerdict::AlreadyTerminal).then_some(*lease);
+    stay.set_ended_before(resumed.verdicts.iter().filter_map(has_ended));
     stay.set_held(kept.into_iter());
     Ok((resumed, outstanding))
 }

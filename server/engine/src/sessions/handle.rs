@@ -131,6 +131,9 @@ impl SessionHandle {
             let (lease, shard) = match update.lease {
                 LeaseName::Id(id) => {
                     if is_last_word(&update.kind) {
+                        if self.stay.had_ended_before(id) {
+                            continue;
+                        }
                         ended.push(id);
                     }
                     (LeaseRef::Id(id), shard_of(id))

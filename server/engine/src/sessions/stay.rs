@@ -4,7 +4,7 @@ use crate::api::{ControlAction, ControlEntry, Rejection, ServerFrame, WorkerInfo
 use coretex_domain::session::Session;
 use coretex_domain::{Namespace, Time};
 use coretex_kernel::input::Rejected;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     last_seq: u64,
     durable_up_to: u64,
     mismatches: u32,
+    /// Leases whose job had ended when the worker came back: a last word on them again changes nothing.
+    ended_before: FxHashSet<u64>,
 }
 
 pub(crate) struct Stay {
@@ -168,6 +170,14 @@ impl Stay {
     pub(crate) fn is_idle(&self) -> bool {
         let inner = self.inner();
         inner.leases.is_empty() && inner.reports.is_empty()
+    }
+
+    pub(crate) fn set_ended_before(&self, leases: impl Iterator<Item = u64>) {
+        self.inner().ended_before = leases.collect();
+    }
+
+    pub(crate) fn had_ended_before(&self, lease_id: u64) -> bool {
+        self.inner().ended_before.contains(&lease_id)
     }
 
     /// Replaces the set of held leases after a reconciliation.

@@ -149,3 +149,72 @@ impl http_body::Body for Observed {
         SizeHint::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::Methods;
+    use http_body_util::BodyExt;
+
+    /// A body that does something odd.
+    struct Odd(fn() -> Frame<Bytes>);
+
+    impl http_body::Body for Odd {
+        type Data = Bytes;
+        type Error = Status;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(Some(Ok((self.0)())))
+        }
+    }
+
+    async fn end_of(body: Odd) -> (Code, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new(Arc::new(Methods::of_contract())));
+        let counted = Counted {
+            metrics: metrics.clone(),
+            method: 0,
+            mutates: true,
+            start: Instant::now(),
+            request_id: "r".into(),
+            is_open: true,
+        };
+        let mut observed = Observed::new(Body::new(body), counted, None);
+        let frame = observed.frame().await.expect("a frame").expect("no error");
+        let trailers = frame.into_trailers().expect("trailers");
+        assert!(trailers.contains_key(Status::GRPC_STATUS_DETAILS), "a status of ours");
+        assert!(observed.frame().await.is_none(), "nothing follows");
+        (Status::from_header_map(&trailers).expect("a status").code(), metrics)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_fault_of_ours_and_counted() {
+        let (code, metrics) = end_of(Odd(|| panic!("a defect"))).await;
+        assert_eq!((code, metrics.panics.load(Ordering::Relaxed)), (Code::Unavailable, 1));
+    }
+
+    #[tokio::test]
+    async fn internal_never_leaves() {
+        for status in ["13", "2"] {
+            let odd: fn() -> Frame<Bytes> = match status {
+                "13" => || {
+                    Frame::trailers(
+                        [(http::HeaderName::from_static("grpc-status"), "13".parse().expect("a value"))]
+                            .into_iter()
+                            .collect(),
+                    )
+                },
+                _ => || {
+                    Frame::trailers(
+                        [(http::HeaderName::from_static("grpc-status"), "2".parse().expect("a value"))]
+                            .into_iter()
+                            .collect(),
+                    )
+                },
+            };
+            let (code, metrics) = end_of(Odd(odd)).await;
+            assert_eq!((code, metrics.faults.load(Ordering::Relaxed)), (Code::Unavailable, 1), "{status}");
+        }
+    }
+}

@@ -163,10 +163,9 @@ impl Outgoing {
             Phase::Open { outbox, facts } => {
                 let frame = match next_of(outbox, &mut self.side, &mut self.end).await {
                     Next::Engine(None) => {
+                        // The session is over, or its worker half-closed: the stream ends with OK.
                         self.phase = Phase::Over;
-                        // The reader may be about to say why.
-                        let why = self.end.take()?.await.ok()?;
-                        return Some(Err(why));
+                        return None;
                     }
                     Next::Engine(Some(ServerFrame::Assign { assign_no, assignments })) => {
                         return Some(Ok(assign::assign(assign_no, &assignments, self.gate.now())));
@@ -203,19 +202,23 @@ async fn next_of(
     side: &mut mpsc::Receiver<pb::ProtocolError>,
     end: &mut Option<oneshot::Receiver<Refusal>>,
 ) -> Next {
-    let ended = async {
-        let why = end.as_mut()?.await.ok();
-        if why.is_none() {
-            // The reader ended without a word; it will never have one.
-            *end = None;
+    loop {
+        let ended = async {
+            match end {
+                Some(end) => end.await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            refusal = ended => match refusal {
+                Some(refusal) => return Next::End(refusal),
+                // The worker has no more to say: what the engine still has goes out, and that is the end.
+                None => *end = None,
+            },
+            Some(error) = side.recv() => return Next::Side(error),
+            frame = outbox.next() => return Next::Engine(frame),
         }
-        why
-    };
-    tokio::select! {
-        biased;
-        Some(refusal) = ended => Next::End(refusal),
-        Some(error) = side.recv() => Next::Side(error),
-        frame = outbox.next() => Next::Engine(frame),
     }
 }
 

@@ -218,8 +218,8 @@ pub(crate) fn cancel_notice(entry: ControlEntry) -> Option<pb::CancelNotice> {
 
 fn go_away(message: &str, drain: Span, reconnect_after: Span, is_replaced: bool) -> pb::GoAway {
     let reason = match message {
-        "DRAIN" => pb::GoAwayReason::WorkerDrained,
-        "session expired" => pb::GoAwayReason::SessionExpired,
+        "WORKER_DRAINED" | "DRAIN" => pb::GoAwayReason::WorkerDrained,
+        "SESSION_EXPIRED" | "session expired" => pb::GoAwayReason::SessionExpired,
         "OVERLOADED" => pb::GoAwayReason::Overloaded,
         _ if is_replaced => pb::GoAwayReason::Replaced,
         _ => pb::GoAwayReason::NodeDraining,

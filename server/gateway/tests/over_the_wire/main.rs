@@ -3,4 +3,5 @@
 mod jobs;
 mod running_server;
 mod streams;
+mod tls;
 mod transport;

@@ -52,6 +52,14 @@ impl Server {
         Server { addr, engine, channel, stop: Some(stop), task }
     }
 
+    /// Why a server with these settings does not start.
+    pub(crate) async fn failing(settings: GatewaySettings) -> std::io::Error {
+        let server = Server::with(settings).await;
+        let fault = server.task.await.expect("no panic").expect_err("it does not start");
+        server.engine.stop().await;
+        fault
+    }
+
     pub(crate) fn jobs(&self) -> JobServiceClient<Channel> {
         JobServiceClient::new(self.channel.clone())
     }

@@ -330,3 +330,57 @@ async fn output_is_read_as_it_is_written() {
     assert_eq!(text, b"abc");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_half_closes_is_answered_to_the_end() {
+    let server = Server::start().await;
+    let mut worker = Worker::join(&server, &["job.h"]).await;
+    for n in 1..=3 {
+        let beat = pb::Heartbeat { heartbeat_no: n, ..Default::default() };
+        worker.send(Out::Heartbeat(beat)).await;
+    }
+    worker.send(Out::Drain(pb::Drain::default())).await;
+    let Worker { send, ref mut receive, .. } = worker;
+    drop(send);
+    let mut acks = 0;
+    // Ends with OK: an error would panic here.
+    while let Some(message) = next(receive).await {
+        acks += usize::from(matches!(message.frame, Some(In::HeartbeatAck(_))));
+    }
+    assert_eq!(acks, 3);
+    server.stop().await;
+}
+
+/// Prints figures; run it with `-- --ignored --nocapture`. Client and server share the process, so half of it is theirs.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn measure_ten_thousand_idle_workers() {
+    let server = Server::start().await;
+    let rss = || {
+        let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        text.lines().find(|l| l.starts_with("VmRSS")).map(str::to_owned).unwrap_or_default()
+    };
+    let before = rss();
+    let start = std::time::Instant::now();
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        let uri = format!("http://{}", server.addr);
+        let channel = tonic::transport::Channel::from_shared(uri)
+            .expect("an address")
+            .connect()
+            .await
+            .expect("connects");
+        for _ in 0..157 {
+            let mut client =
+                coretex_contract::v1::worker_service_client::WorkerServiceClient::new(channel.clone());
+            let (send, receive) = mpsc::channel(4);
+            send.send(frame(Out::Hello(hello(&["job.idle"])))).await.expect("room");
+            let mut stream = client.connect(requests(receive)).await.expect("a stream").into_inner();
+            assert!(matches!(next(&mut stream).await.and_then(|m| m.frame), Some(In::Welcome(_))));
+            held.push((send, stream));
+        }
+    }
+    println!("{} workers in {:?}; before {before}, after {}", held.len(), start.elapsed(), rss());
+    assert_eq!(server.engine.info().sessions, 64 * 157);
+    server.stop().await;
+}

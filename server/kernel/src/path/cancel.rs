@@ -3,6 +3,7 @@
 //! Refuses: a job that has ended otherwise (`JOB_TERMINAL`). After an OK no new attempt starts, ever.
 
 use crate::input::{Reply, Stop};
+use crate::mutant::Mutant;
 use crate::path::settle::close_with;
 use crate::{Turn, View};
 use coretex_domain::job::{Cancel, Event};
@@ -18,7 +19,8 @@ pub(crate) fn cancel(
     turn: &mut Turn,
 ) -> Reply {
     // A job that ended in this very turn is still in memory: it is the store's to tell, like any ended one.
-    let found = view.look(namespace, job_id).filter(|job| !job.state.kind().is_terminal());
+    let is_planted = view.is_planted(Mutant::CancelOfEnded);
+    let found = view.look(namespace, job_id).filter(|job| is_planted || !job.state.kind().is_terminal());
     let Some(job) = found.cloned() else { return Reply::NotOpen };
     let key = job.key();
     let lease = job.state.lease().cloned();

@@ -181,7 +181,7 @@ pub(crate) fn unpark(view: &mut View, key: &LimitKey) {
 /// A job has left the queue, started or not: the next one parked behind its keys takes its turn there. Without it
 /// the rest would wait for a slot or start that nobody is going to free.
 pub(crate) fn revive_behind(view: &mut View, job: &Job) {
-    if view.parked.is_empty() {
+    if view.parked.is_empty() || view.is_planted(Mutant::ParkedForgotten) {
         return;
     }
     let slot = slot_of(job, 0).map(|(key, _)| key);

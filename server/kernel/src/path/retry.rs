@@ -3,7 +3,9 @@
 //! Refuses: a job that has not ended. Idempotent: the new id is derived from the request.
 
 use crate::input::{NewJob, Origin, Reply, RetryByHand, Write};
+use crate::mutant::Mutant;
 use crate::path::submit;
+use crate::turn::UNNUMBERED;
 use crate::{Turn, View};
 use coretex_domain::job::{Entry, Event, Note};
 use coretex_domain::{Reason, Refusal};
@@ -16,7 +18,8 @@ const ANNOTATED_KEPT: usize = 1_024;
 pub(crate) fn by_hand_as_of(view: &mut View, retry: RetryByHand, looked_at: u64, turn: &mut Turn) -> Reply {
     let is_open = view.look(&retry.old.namespace, &retry.new_id).is_some();
     let may_be_ended = view.may_have_departed(retry.new_id.key(&retry.old.namespace), looked_at);
-    if !is_open && retry.known.is_none() && may_be_ended {
+    let is_planted = view.is_planted(Mutant::RetryMadeTwice);
+    if !is_open && retry.known.is_none() && may_be_ended && !is_planted {
         return Reply::NotOpen;
     }
     by_hand(view, retry, turn)
@@ -32,7 +35,7 @@ fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
     if let Some(job) = view.look(&old.namespace, &new_id).cloned().or(known) {
         return Reply::Job(Ok(job));
     }
-    if is_retried_as(view, &old, &new_id) {
+    if is_retried_as(view, &old, &new_id) && !view.is_planted(Mutant::RetryMadeTwice) {
         // Made by an earlier request and ended since: only the store can tell of it, so the caller asks again.
         return Reply::NotOpen;
     }
@@ -73,8 +76,7 @@ fn annotate(view: &mut View, stored: Arc<coretex_domain::Job>, note: Note, turn:
     let key = stored.key();
     let newest = view.annotated.remove(&key).filter(|j| j.revision > stored.revision).unwrap_or(stored);
     let mut job = newest;
-    let seq = view.next_sequence(job.shard);
-    let entry = Entry { seq, time: turn.now.wall, event: Event::Annotated(Box::new(note)) };
+    let entry = Entry { seq: UNNUMBERED, time: turn.now.wall, event: Event::Annotated(Box::new(note)) };
     if let Err(illegal) = Arc::make_mut(&mut job).apply(entry) {
         turn.illegal.push(illegal);
         return;

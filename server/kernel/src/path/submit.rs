@@ -6,6 +6,7 @@
 use super::admit;
 use crate::input::{NewJob, Origin, Reply, Submit, Submitted, Write};
 use crate::mutant::Mutant;
+use crate::turn::UNNUMBERED;
 use crate::{Turn, View};
 use coretex_domain::{Job, JobId, JobKey, Namespace, Reason, Refusal, Span, Time};
 use std::sync::Arc;
@@ -99,10 +100,8 @@ pub(crate) fn make(
     item: NewJob,
     turn: &mut Turn,
 ) -> JobKey {
-    let shard = item.id.shard(namespace);
-    let seq = view.next_sequence(shard);
     let create_time = create_time(&item.id, turn.now.wall);
-    let mut job = Job::submitted(item.id, namespace.clone(), item.spec, seq, create_time, actor);
+    let mut job = Job::submitted(item.id, namespace.clone(), item.spec, UNNUMBERED, create_time, actor);
     if let Some(old) = item.retry_of {
         job.rare_mut().retry_of = Some(old);
     }

@@ -44,8 +44,8 @@ impl Meter {
 
     fn figures(&self, what: &str, count: u64, took: Duration) -> serde_json::Value {
         let secs = took.as_secs_f64().max(1e-6);
-        #[expect(clippy::cast_precision_loss, reason = "a rate is a rounded number")]
-        let per_s = (count as f64 / secs).round();
+        let micros = took.as_micros().max(1);
+        let per_s = u64::try_from(u128::from(count) * 1_000_000 / micros).unwrap_or(u64::MAX);
         json!({
             "what": what,
             "n": count,
@@ -73,7 +73,7 @@ mod tests {
         let mut meter = Meter::new();
         (1..=100).for_each(|ms| meter.record(Duration::from_millis(ms)));
         let figures = meter.figures("x", 100, Duration::from_secs(2));
-        assert_eq!((figures["n"].as_u64(), figures["per_s"].as_f64()), (Some(100), Some(50.0)));
+        assert_eq!((figures["n"].as_u64(), figures["per_s"].as_u64()), (Some(100), Some(50)));
         let p50 = figures["p50_us"].as_u64().expect("number");
         assert!((49_000..=51_000).contains(&p50), "{p50}");
         assert_eq!(PAYLOAD.len(), 100);

@@ -1,6 +1,6 @@
 //! Damaged files: a store opens with everything it answered, or refuses. It never loses a job in silence.
 
-use crate::common::{
+use crate::fixture::{
     Dice, Op, Recorder, SEGMENT_BYTES, Verdict, assert_clean, copy_dir, judge, lazy, open, segment_path,
 };
 use coretex_conformance::block_on;

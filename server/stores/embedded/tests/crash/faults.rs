@@ -1,6 +1,6 @@
 //! Disks that fail: nothing is answered that is not durable, and nothing more once the disk has lied.
 
-use crate::common::{assert_clean, lazy, open};
+use crate::fixture::{assert_clean, lazy, open};
 use coretex_conformance::block_on;
 use coretex_conformance::kit::{Kit, new_write};
 use coretex_ports::{Outcome, StoreError};

@@ -1,7 +1,7 @@
 //! Crashes and broken disks: what was answered stays, and damage is named. Each test prints its counts.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
-mod common;
+mod fixture;
 mod damage;
 mod faults;
 mod processes;

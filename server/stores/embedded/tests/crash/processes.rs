@@ -1,6 +1,6 @@
 //! Processes and directories: one owner at a time, and nothing lost when it is killed.
 
-use crate::common::{Dice, assert_clean, open};
+use crate::fixture::{Dice, assert_clean, open};
 use coretex_conformance::block_on;
 use coretex_conformance::kit::made;
 use coretex_ports::StoreError;
@@ -151,7 +151,7 @@ fn a_copied_directory_opens_on_its_own() {
     let mut kit = open(settings(&here));
     let jobs = block_on(kit.submit_all(0..100));
     drop(kit);
-    crate::common::copy_dir(&here, &there);
+    crate::fixture::copy_dir(&here, &there);
     let (a, b) = (open(settings(&here)), open(settings(&there)));
     for job in &jobs {
         block_on(a.assert_stored(job));

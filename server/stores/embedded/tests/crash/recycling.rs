@@ -1,6 +1,6 @@
 //! Segments that come round again: the log stays bounded, old events are compacted, nothing answered is lost.
 
-use crate::common::{assert_clean, open};
+use crate::fixture::{assert_clean, open};
 use coretex_conformance::block_on;
 use coretex_ports::{Row, Scan, StoreError};
 use coretex_store_embedded::Settings;
