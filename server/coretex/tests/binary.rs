@@ -117,7 +117,9 @@ async fn any_program_is_a_worker() {
     let addr = server.addr();
     let script = "cat; echo seen by $CORETEX_TOPIC >&2";
     let worker = ["worker", "run", "--topic", "job.sh", "--addr", &addr, "--exec", "sh", "-c", script];
-    let mut worker = coretex(&worker).stderr(Stdio::null()).spawn().expect("worker");
+    let mut worker = tokio::process::Command::from(coretex(&worker));
+    let worker =
+        worker.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().expect("worker");
     let submit = [
         "job",
         "submit",
@@ -148,8 +150,7 @@ async fn any_program_is_a_worker() {
         said(&run(&["job", "submit", "--topic", "BAD TOPIC", "--priority", "12", "--addr", &addr]));
     assert_eq!(code, Some(1));
     assert!(why.contains("spec.topic: ") && why.contains("spec.priority: "), "{why}");
-    worker.kill().expect("killed");
-    worker.wait().expect("gone");
+    drop(worker);
 }
 
 #[test]

@@ -187,22 +187,26 @@ impl ShardLoop {
 
     /// Replaces keys of new jobs by the records this group leaves.
     fn resolve(&self, pending: Pending, effects: &[Effect]) -> Pending {
-        let Pending::Reply(Reply::Submitted(answers), ReplyTo::Submit { answer, follow }) = pending else {
-            return pending;
-        };
         let ended = std::cell::LazyCell::new(|| ended_jobs(effects));
         let find = |key: JobKey| self.view.job(key).or_else(|| ended.get(&key).copied()).cloned();
-        let lost = || Refusal::new(Reason::OutcomeUnknown, "the job was made but its record was not found");
-        let found = answers
-            .into_iter()
-            .map(|one| {
-                one.and_then(|s| match s.existing {
-                    Some(job) => Ok((job, true)),
-                    None => find(s.key).map(|job| (job, false)).ok_or_else(lost),
-                })
-            })
-            .collect();
-        Pending::Submit(found, answer, follow)
+        match pending {
+            Pending::Reply(Reply::Job(Ok(job)), to) => {
+                // What was at hand when it was decided may have changed later in the turn, and has its numbers now.
+                let job = find(job.key()).filter(|newer| newer.revision >= job.revision).unwrap_or(job);
+                Pending::Reply(Reply::Job(Ok(job)), to)
+            }
+            Pending::Reply(Reply::Submitted(answers), ReplyTo::Submit { answer, follow }) => {
+                let lost =
+                    || Refusal::new(Reason::OutcomeUnknown, "the job was made but its record was not found");
+                let record = |s: coretex_kernel::input::Submitted| match (find(s.key), s.existing) {
+                    (Some(job), existing) => Ok((job, existing.is_some())),
+                    (None, Some(job)) => Ok((job, true)),
+                    (None, None) => Err(lost()),
+                };
+                Pending::Submit(answers.into_iter().map(|one| one.and_then(record)).collect(), answer, follow)
+            }
+            other => other,
+        }
     }
 
     fn commit(&mut self, writes: Vec<Write>, effects: Vec<Effect>, replies: Vec<Pending>, now: Time) {

@@ -75,7 +75,28 @@ pub(super) fn document<M: Message>(name: &str, message: &M) -> Value {
     for (name, value) in all {
         fields.entry(name).or_insert(value);
     }
-    Value::Object(fields)
+    let mut document = Value::Object(fields);
+    shorten(&mut document);
+    document
+}
+
+/// Writes whole numbers without a fraction: the contract's free-form numbers are doubles, `1` comes back as `1.0`.
+fn shorten(value: &mut Value) {
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            if let Some(double) = number.as_f64().filter(|double| number.is_f64() && double.fract() == 0.0)
+                && double.abs() <= WHOLE_MAX
+            {
+                #[expect(clippy::cast_possible_truncation, reason = "whole, and within the exact range")]
+                let whole = double as i64;
+                *value = whole.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 /// Prints a document. `is_last` is false in streams, where JSON is one line each and YAML one document each.
@@ -123,6 +144,13 @@ mod tests {
         let shown = document("GetJobResponse", &v1::GetJobResponse { job: Some(job) });
         assert_eq!(shown["job"]["state"], "JOB_STATE_SUCCEEDED");
         assert!(yaml(&shown).expect("yaml").contains("state: JOB_STATE_SUCCEEDED"));
+    }
+
+    #[test]
+    fn whole_numbers_have_no_fraction() {
+        let mut value = serde_json::json!({"a": [1.0, 1.5, -2.0, 3], "b": 1e300});
+        shorten(&mut value);
+        assert_eq!(value.to_string(), r#"{"a":[1,1.5,-2,3],"b":1e+300}"#);
     }
 
     #[test]

@@ -81,7 +81,18 @@ fn annotate(view: &mut View, stored: Arc<coretex_domain::Job>, note: Note, turn:
         turn.illegal.push(illegal);
         return;
     }
-    turn.rows.push(Write::Job { job: job.clone(), fresh: 1 });
+    // Notes of one turn share a row: its entries are numbered together.
+    let earlier = turn.rows.iter_mut().find_map(|row| match row {
+        Write::Job { job, fresh } if job.key() == key => Some((job, fresh)),
+        Write::Job { .. } | Write::Key { .. } | Write::DeadLetter(_) | Write::Topic(_) => None,
+    });
+    match earlier {
+        Some((row, fresh)) => {
+            *row = job.clone();
+            *fresh += 1;
+        }
+        None => turn.rows.push(Write::Job { job: job.clone(), fresh: 1 }),
+    }
     if view.annotated.len() >= ANNOTATED_KEPT {
         view.annotated.clear();
     }
