@@ -8,7 +8,7 @@ use crate::events::refusal_of;
 use crate::mail::{Answer, Mail, ReplyTo, Submitted, Waiter};
 use crate::metrics::add;
 use crate::shared::Shared;
-use coretex_domain::{Job, JobKey, Reason, Refusal, Time};
+use coretex_domain::{Job, JobKey, Reason, Refusal, Span, Time};
 use coretex_kernel::input::{Effect, Input, Reply, Write as KernelWrite};
 use coretex_kernel::{Turn, View, decide, dispatch};
 use coretex_ports::{BoxFuture, Group, KeyRow, Outcome, Write};
@@ -22,6 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 const GROUP_MAX: usize = 512;
 /// Groups on their way to the store at a time, where the store allows it.
 const PIPELINE_DEPTH: usize = 3;
+
+/// Longest sleep while something waits for a wall time.
+const WALL_SLEEP_MAX: Span = Span::secs(2);
 
 /// Why a loop ended.
 pub(crate) enum Exit {
@@ -125,7 +128,8 @@ impl ShardLoop {
     /// Keeps one timer for whatever is due next. One that rings early costs a look and no more.
     fn set_alarm(&mut self) {
         let now = self.shared.env.clock.now();
-        let wall = self.view.next_due().map(|at| now.mono + at.since(now.wall));
+        // The wall clock may be set forward while we sleep: a wall deadline is looked at now and then.
+        let wall = self.view.next_due().map(|at| now.mono + at.since(now.wall).min(WALL_SLEEP_MAX));
         let Some(due) = [wall, self.view.next_offer_deadline()].into_iter().flatten().min() else {
             self.alarm = None;
             return;

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod frames;
 pub mod http1;
 pub mod process;
+pub mod raw_grpc;
 pub mod raw_h2;
 pub mod steady;
 pub mod worker;

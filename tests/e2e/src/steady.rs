@@ -47,6 +47,8 @@ pub struct Ledger {
     pub sessions: u64,
     /// Leases lost with a session or a resume.
     pub lost: u64,
+    /// Jobs assigned beyond the credit granted.
+    pub overrun: u64,
     /// How often each job's handler was begun here.
     pub starts: HashMap<String, u32>,
 }
@@ -148,9 +150,11 @@ impl Executor {
             }
         };
         self.note(|ledger| ledger.sessions += 1);
+        worker.is_lenient = true;
         worker.credit(LANE, self.slots.into());
         loop {
             let _: Status = self.serve(&mut worker).await;
+            self.note(|ledger| ledger.overrun = worker.overrun);
             self.come_back(&mut worker).await;
         }
     }
@@ -205,6 +209,7 @@ impl Executor {
     }
 
     fn begin(&mut self, worker: &mut Worker, assignments: Vec<pb::Assignment>) {
+        self.note(|ledger| ledger.overrun = worker.overrun);
         let mut updates = Vec::new();
         for assignment in assignments {
             let plan = (self.planner)(&assignment);
@@ -292,6 +297,7 @@ impl Executor {
                     self.note(|ledger| ledger.resumed += 1);
                     self.judge(worker, &resumed.verdicts);
                     worker.resend_reports();
+                    self.top_up(worker);
                     return;
                 }
                 Ok(Answer::Welcome(_)) => {
@@ -320,9 +326,13 @@ impl Executor {
         self.running.retain(|lease, _| !gone.contains(lease));
         let lost = (before - self.running.len()) as u64;
         worker.forget(&gone.into_iter().collect::<Vec<_>>());
-        if lost > 0 {
-            self.note(|ledger| ledger.lost += lost);
-            worker.credit(LANE, lost);
-        }
+        self.note(|ledger| ledger.lost += lost);
+        self.top_up(worker);
+    }
+
+    /// Grants what is missing until every slot that is free is on offer.
+    fn top_up(&self, worker: &mut Worker) {
+        let free = u64::from(self.slots).saturating_sub(self.running.len() as u64);
+        worker.credit(LANE, free.saturating_sub(worker.unused_credit(LANE)));
     }
 }

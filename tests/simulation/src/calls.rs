@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::fault::Fault;
-use crate::node::{Got, Mail, ReplyTo};
+use crate::node::{EXCUSE_MS, Got, Mail, ReplyTo};
 use crate::planted::Shell;
 use crate::submit::SubmitFlow;
 use crate::wire::{Ask, Caller, Down, HeldLease, Refused, Resumed, Said, TopicChange, Why};
@@ -25,14 +25,35 @@ pub(crate) struct Call {
 
 pub(crate) enum Flow {
     Submit(Box<SubmitFlow>),
-    Cancel { job: JobId },
-    Retry { old: Arc<Job>, new_id: JobId, known: Option<Arc<Job>>, looked_at: u64 },
-    Wait { job: JobId },
+    Cancel {
+        job: JobId,
+    },
+    Retry {
+        old: Arc<Job>,
+        new_id: JobId,
+        known: Option<Arc<Job>>,
+        looked_at: u64,
+    },
+    Wait {
+        job: JobId,
+    },
     Explain,
     /// `who` is the loop asked now.
-    Topic { name: Arc<str>, change: TopicChange, next: Option<Arc<Topic>>, who: usize, asked: usize },
-    Report { left: usize, rejected: Vec<(usize, RejectCode)>, parts: Vec<Vec<usize>> },
-    Hello { stream: u64, session: Arc<Session> },
+    Topic {
+        name: Arc<str>,
+        change: TopicChange,
+        next: Option<Arc<Topic>>,
+        who: usize,
+        asked: usize,
+    },
+    Report {
+        left: usize,
+        rejected: Vec<(usize, RejectCode)>,
+    },
+    Hello {
+        stream: u64,
+        session: Arc<Session>,
+    },
     Reconcile(Box<Reconcile>),
 }
 
@@ -40,17 +61,31 @@ pub(crate) enum Flow {
 pub(crate) struct Reconcile {
     session: SessionId,
     parts: Vec<HeldLease>,
-    /// The new stream; absent for a `Sync`.
-    stream: Option<u64>,
+    /// Absent for a `Sync`.
+    stream: Option<NewStream>,
     who: usize,
     resumed: Resumed,
     kept: Vec<(u64, Arc<str>)>,
 }
 
+/// The stream a session goes on with, and the credit it had on the last one.
+pub(crate) struct NewStream {
+    pub(crate) stream: u64,
+    pub(crate) accounts: Vec<(Arc<str>, u64, u32)>,
+    pub(crate) granted: u64,
+}
+
 impl Flow {
-    pub(crate) fn reconcile(session: SessionId, held: Vec<HeldLease>, stream: Option<u64>) -> Flow {
+    pub(crate) fn reconcile(session: SessionId, held: Vec<HeldLease>, stream: Option<NewStream>) -> Flow {
         let resumed = Resumed::default();
-        Flow::Reconcile(Box::new(Reconcile { session, parts: held, stream, who: 0, resumed, kept: Vec::new() }))
+        Flow::Reconcile(Box::new(Reconcile {
+            session,
+            parts: held,
+            stream,
+            who: 0,
+            resumed,
+            kept: Vec::new(),
+        }))
     }
 }
 
@@ -59,9 +94,13 @@ impl World {
     pub(crate) fn on_call(&mut self, n: usize, from: Caller, ask: Ask) {
         self.next_exec += 1;
         let exec = self.next_exec;
-        self.oracle.on_exec(exec, from);
+        self.oracle.on_exec(exec);
         if !self.nodes[n].is_up() {
-            let why = if self.nodes[n].phase == crate::node::Phase::Standby { Why::NotOwner } else { Why::NotReady };
+            let why = if self.nodes[n].phase == crate::node::Phase::Standby {
+                Why::NotOwner
+            } else {
+                Why::NotReady
+            };
             return self.say(n, from, exec, Said::Refused(Refused::Definite(why)));
         }
         let namespace = self.namespace.clone();
@@ -106,10 +145,11 @@ impl World {
 
     /// A caller may go away at any await.
     fn maybe_drop_call(&mut self, n: usize) {
-        let rate = self.opt.call_dropped;
+        let (boot, call) = (self.nodes[n].boot, self.nodes[n].next_call);
+        let is_topic = matches!(self.nodes[n].calls.get(&call).map(|c| &c.flow), Some(Flow::Topic { .. }));
+        let rate = if is_topic { self.opt.call_dropped * 10 } else { self.opt.call_dropped };
         if !self.is_calm && self.chance.chance(rate) {
-            let (boot, call) = (self.nodes[n].boot, self.nodes[n].next_call);
-            let at = self.now + self.chance.skewed(1, 300);
+            let at = self.now + self.chance.skewed(1, if is_topic { 20 } else { 300 });
             self.push(at, Event::Hang { node: n, boot, call });
         }
     }
@@ -119,12 +159,11 @@ impl World {
         let Some(call) = self.nodes[n].calls.get(&id) else { return };
         let is_detached = matches!(call.flow, Flow::Topic { .. }) && !self.opt.has(Shell::TopicChangeDropped);
         let is_stream = matches!(call.flow, Flow::Hello { .. } | Flow::Reconcile(_));
-        let (from, exec) = (call.from, call.exec);
+        let from = call.from;
         if is_detached || is_stream || !self.strikes(Fault::CallDropped) {
             return;
         }
         self.nodes[n].calls.remove(&id);
-        self.oracle.on_silence(exec);
         self.hang_up(n, from);
         let was_first = self.nodes[n].topic_turn.front() == Some(&id);
         self.nodes[n].topic_turn.retain(|c| *c != id);
@@ -143,7 +182,11 @@ impl World {
                 let actor = Some(format!("e{}", call.exec).into_boxed_str());
                 let who = self.loop_of(old.shard);
                 let retry = RetryByHand { old, new_id, edited: None, actor, known };
-                self.post(n, who, Mail::Decide(Input::RetryByHand(Box::new(retry), looked_at), ReplyTo::Call(id)));
+                self.post(
+                    n,
+                    who,
+                    Mail::Decide(Input::RetryByHand(Box::new(retry), looked_at), ReplyTo::Call(id)),
+                );
             }
             Flow::Wait { job } => {
                 let job = job.clone();
@@ -202,7 +245,9 @@ impl World {
                 self.cancel_answer(&job, reply)
             }
             (Flow::Retry { .. }, Got::Reply(Reply::Job(Ok(job)))) => Said::Job(job),
-            (Flow::Retry { .. }, Got::Reply(Reply::Job(Err(_)))) => Said::Refused(Refused::Definite(Why::NotTerminal)),
+            (Flow::Retry { .. }, Got::Reply(Reply::Job(Err(_)))) => {
+                Said::Refused(Refused::Definite(Why::NotTerminal))
+            }
             (Flow::Wait { .. }, Got::Ended(Some(job))) => Said::Job(job),
             (Flow::Wait { job }, Got::Ended(None)) => {
                 let found = self.store.find(&self.namespace, job).cloned();
@@ -250,7 +295,10 @@ impl World {
         let namespace = self.namespace.clone();
         let home = self.loop_of(ShardId::CATALOG);
         let node = &mut self.nodes[n];
-        let Some(Call { flow: Flow::Topic { name, change, next, who, .. }, .. }) = node.calls.get_mut(&id) else { return };
+        let Some(Call { flow: Flow::Topic { name, change, next, who, .. }, .. }) = node.calls.get_mut(&id)
+        else {
+            return;
+        };
         let present = node.topic_rows.get(name);
         let mut row = present.map_or_else(
             || Topic {
@@ -276,7 +324,8 @@ impl World {
         *next = Some(row.clone());
         *who = home;
         // New timeouts may be over already: that is not lateness.
-        self.nodes[n].quiet_since = self.nodes[n].quiet_since.max(self.now);
+        let now = self.now;
+        self.nodes[n].excuse(now + EXCUSE_MS);
         self.post(n, home, Mail::Decide(Input::SetTopic(row), ReplyTo::Call(id)));
     }
 
@@ -317,7 +366,9 @@ impl World {
 impl World {
     pub(crate) fn reconcile_next(&mut self, n: usize, id: u64) {
         let loops = self.opt.loops;
-        let Some(Call { flow: Flow::Reconcile(state), .. }) = self.nodes[n].calls.get_mut(&id) else { return };
+        let Some(Call { flow: Flow::Reconcile(state), .. }) = self.nodes[n].calls.get_mut(&id) else {
+            return;
+        };
         let (session, who) = (state.session, state.who);
         let held = state
             .parts
@@ -335,7 +386,9 @@ impl World {
 
     fn reconciled(&mut self, n: usize, id: u64, got: Got) {
         let loops = self.opt.loops;
-        let Some(Call { flow: Flow::Reconcile(state), .. }) = self.nodes[n].calls.get_mut(&id) else { return };
+        let Some(Call { flow: Flow::Reconcile(state), .. }) = self.nodes[n].calls.get_mut(&id) else {
+            return;
+        };
         match got {
             Got::Rows => return self.reconcile_next(n, id),
             Got::Reply(Reply::Reconciled(part)) => {
@@ -348,7 +401,7 @@ impl World {
                 }
             }
             _ => {
-                let stream = state.stream;
+                let stream = state.stream.as_ref().map(|s| s.stream);
                 self.nodes[n].calls.remove(&id);
                 if let Some(stream) = stream {
                     self.refuse_stream(stream);
@@ -363,8 +416,8 @@ impl World {
     fn resumed(&mut self, n: usize, state: Reconcile) {
         let Reconcile { session, stream, mut resumed, kept, .. } = state;
         let Some(stay) = self.nodes[n].stays.get_mut(&session) else {
-            if let Some(stream) = stream {
-                self.refuse_stream(stream);
+            if let Some(new) = stream {
+                self.refuse_stream(new.stream);
             }
             return;
         };
@@ -372,6 +425,9 @@ impl World {
         stay.leases = kept.iter().map(|(lease, _)| (*lease, 0)).collect();
         stay.mismatches = 0;
         resumed.last_report = stay.durable;
+        let has_ended =
+            |(lease, verdict): &(u64, Verdict)| (*verdict == Verdict::AlreadyTerminal).then_some(*lease);
+        stay.ended_before = resumed.verdicts.iter().filter_map(has_ended).collect();
         for (_, lane) in kept {
             *outstanding.entry(lane).or_default() += 1;
         }
@@ -379,20 +435,40 @@ impl World {
         self.cover.resend_verdicts +=
             resumed.verdicts.iter().filter(|(_, v)| matches!(v, Verdict::ResendResult)).count() as u64;
         let row = stay.session.clone();
-        let Some(stream) = stream else {
+        let Some(NewStream { stream, accounts, granted }) = stream else {
             return self.send_down(n, session, Down::Resumed(resumed));
         };
-        self.nodes[n].dispatcher.join(row, &outstanding);
+        let assigned = assigned_after(&accounts, &outstanding, granted);
+        resumed.assigned = assigned.values().sum();
+        self.nodes[n].dispatcher.rejoin(row, &outstanding, &assigned);
         self.attach(n, stream, session);
         let Some(stay) = self.nodes[n].stays.get_mut(&session) else { return };
         if stay.reports.is_empty() {
             stay.last_seq = stay.durable;
         }
-        let controls: Vec<_> = stay.controls.iter().map(|(no, (lease, why))| (*no, *lease, why.clone())).collect();
+        let controls: Vec<_> =
+            stay.controls.iter().map(|(no, (lease, why))| (*no, *lease, why.clone())).collect();
         if !controls.is_empty() {
             self.send_down(n, session, Down::Controls(controls));
         }
         let ttl = self.opt.session_ttl;
         self.send_down(n, session, Down::Welcome { session, ttl, resumed: Some(resumed), is_new: false });
     }
+}
+
+/// Credit used per lane: what was assigned, less the leases that never arrived. Without an account all that was
+/// granted counts as used.
+fn assigned_after(
+    accounts: &[(Arc<str>, u64, u32)],
+    kept: &FxHashMap<Arc<str>, u32>,
+    granted: u64,
+) -> FxHashMap<Arc<str>, u64> {
+    if accounts.is_empty() {
+        return [(Arc::from("main"), granted)].into_iter().collect();
+    }
+    let after = |(lane, assigned, open): &(Arc<str>, u64, u32)| {
+        let refunded = open.saturating_sub(kept.get(lane).copied().unwrap_or(0));
+        (lane.clone(), assigned.saturating_sub(u64::from(refunded)))
+    };
+    accounts.iter().map(after).collect()
 }

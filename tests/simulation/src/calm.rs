@@ -1,7 +1,9 @@
 //! The end of a run: faults stop, healthy workers come, and everything that was begun must end.
 
 use crate::event::Event;
+use crate::node::EXCUSE_MS;
 use crate::wire::TopicChange;
+use crate::worker::Kind;
 use crate::workload::TOPICS;
 use crate::world::World;
 use coretex_domain::Span;
@@ -23,21 +25,37 @@ impl World {
         let now = self.now;
         for node in &mut self.nodes {
             node.offset = 0;
-            node.quiet_since = node.quiet_since.max(now);
+            node.excuse(now + EXCUSE_MS);
         }
         for worker in 0..self.workers.len() {
             let wait = self.roll_plan.between(200, 3_000);
             self.workers[worker].silent_until = 0;
-            self.restart_worker(worker, wait, false);
-        }
-        for topic in TOPICS {
-            if self.oracle.has_row(topic) {
-                self.set_topic(topic, TopicChange::Pause(false), 3_000);
+            // The honest go on as they are, so that what was left undone for them shows.
+            if self.workers[worker].kind == Kind::Honest && !self.is_eaten(worker) {
+                continue;
             }
+            self.restart_worker(worker, wait, false);
         }
         self.flip_policy(false);
         self.calm_since = self.now;
         self.push(self.now + 1_000, Event::CalmCheck);
+    }
+
+    /// Paused topics are resumed, once no change of a topic is on its way any more.
+    fn unpause(&mut self) {
+        if self.clients.iter().any(crate::client::Client::changes_topics) {
+            return;
+        }
+        for topic in TOPICS {
+            if self.store.topics.get(topic).is_some_and(|row| row.paused.is_some()) {
+                self.set_topic(topic, TopicChange::Pause(false), 0);
+            }
+        }
+    }
+
+    fn is_eaten(&self, worker: usize) -> bool {
+        let stream = self.workers[worker].stream.and_then(|id| self.streams.get(&id));
+        stream.is_some_and(|s| s.eats_up || s.eats_down)
     }
 
     pub(crate) fn calm_check(&mut self) {
@@ -54,6 +72,9 @@ impl World {
             Some(since) if self.now >= since + SETTLE_MS => return self.last_look(),
             _ if spent > DRAIN_MAX.0 => return self.give_up(),
             _ => {}
+        }
+        if spent.is_multiple_of(20_000) {
+            self.unpause();
         }
         // Without clients nobody unpauses, without workers nobody works: such narrowed runs just end.
         if self.clients.is_empty() || self.workers.len() < 2 {
@@ -92,6 +113,10 @@ impl World {
     /// Nothing may be left over: no row, no timer, no slot, no credit in use (I-03, I-28, I-32).
     fn last_look(&mut self) {
         let Some(n) = self.owner.filter(|n| self.nodes[*n].is_up()) else { return self.give_up() };
+        if self.nodes[n].loops.iter().any(|l| !l.inflight.is_empty()) {
+            // A session may end at any time: its row is on the way.
+            return self.push(self.now + 500, Event::CalmCheck);
+        }
         let mut left = Vec::new();
         for (who, shard_loop) in self.nodes[n].loops.iter().enumerate() {
             let mut size = shard_loop.view.footprint();
@@ -99,13 +124,15 @@ impl World {
             if size.sessions <= self.nodes[n].stays.len() {
                 size.sessions = 0;
             }
-            if !size.is_at_rest() || !shard_loop.inflight.is_empty() {
-                left.push(format!("loop {who}: {size:?}, {} groups in flight", shard_loop.inflight.len()));
+            if !size.is_at_rest() {
+                left.push(format!("loop {who}: {size:?}"));
             }
         }
         let node = &self.nodes[n];
         for topic in &self.topics {
-            let running = node.dispatcher.running(&TopicKey { namespace: self.namespace.clone(), topic: topic.clone() });
+            let running = node
+                .dispatcher
+                .running(&TopicKey { namespace: self.namespace.clone(), topic: topic.clone() });
             if running > 0 {
                 left.push(format!("topic {topic}: {running} running"));
             }
@@ -123,7 +150,9 @@ impl World {
             let outstanding = node.dispatcher.outstanding(*session);
             if outstanding > 0 || !stay.leases.is_empty() || !stay.reports.is_empty() {
                 let (leases, reports) = (stay.leases.len(), stay.reports.len());
-                left.push(format!("session {session}: outstanding {outstanding}, leases {leases}, reports {reports}"));
+                left.push(format!(
+                    "session {session}: outstanding {outstanding}, leases {leases}, reports {reports}"
+                ));
             }
         }
         if !node.calls.is_empty() {
@@ -139,7 +168,9 @@ impl World {
     /// A session may end by silence only when its worker cannot believe that it still holds it (I-10).
     pub(crate) fn check_expiry(&mut self, n: usize, session: coretex_domain::SessionId, worker: usize) {
         let is_owner = self.owner == Some(n) && self.store.epoch == self.nodes[n].epoch;
-        let Some(worker) = self.workers.get(worker).filter(|w| is_owner && w.session == Some(session)) else { return };
+        let Some(worker) = self.workers.get(worker).filter(|w| is_owner && w.session == Some(session)) else {
+            return;
+        };
         let licence = worker.acked_beat + self.opt.session_ttl.0;
         if licence > self.now {
             let early = licence - self.now;

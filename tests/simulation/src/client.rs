@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// How many times a call that may be given up is tried.
 const TRIES_MAX: u32 = 6;
 /// Jobs of one key in a flood; more than are unparked at a time.
-const FLOOD: u64 = 90;
+const FLOOD: u64 = 110;
 
 /// A wish and how far it got.
 pub(crate) struct Wish {
@@ -23,6 +23,8 @@ pub(crate) struct Wish {
     is_repeatable: bool,
     /// Must be settled, however often it takes.
     is_owed: bool,
+    /// Some try ended without anybody knowing how.
+    was_unknown: bool,
 }
 
 pub(crate) struct Client {
@@ -38,6 +40,10 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(roll: Rng) -> Client {
         Client { roll, next_call: 0, wishes: BTreeMap::new(), past: Vec::new(), jobs: Vec::new(), names: 0 }
+    }
+
+    pub(crate) fn changes_topics(&self) -> bool {
+        self.wishes.values().any(|w| matches!(w.ask, Ask::Topic { .. }))
     }
 
     pub(crate) fn owes(&self) -> bool {
@@ -69,7 +75,7 @@ impl World {
         let client = &mut self.clients[c];
         client.next_call += 1;
         let call = client.next_call;
-        client.wishes.insert(call, Wish { ask, attempt: 0, is_repeatable, is_owed });
+        client.wishes.insert(call, Wish { ask, attempt: 0, is_repeatable, is_owed, was_unknown: false });
         self.push(self.now + wait, Event::Client { client: c, act: Do::Send(call) });
     }
 
@@ -97,6 +103,10 @@ impl World {
             client.wishes.remove(&call);
             return;
         }
+        if !is_sure && !wish.was_unknown {
+            wish.was_unknown = true;
+            self.cover.unknown_calls += 1;
+        }
         let most = if is_calm { 1_000 } else { 500 << wish.attempt.min(5) };
         // A try that is over is not timed out as well.
         wish.attempt += 1;
@@ -118,7 +128,15 @@ impl World {
     pub(crate) fn on_said(&mut self, to: Caller, _node: usize, said: Option<Said>) {
         let Caller::Client { client: c, call } = to else { return };
         let Some(wish) = self.clients[c].wishes.get(&call) else { return };
-        let Some(said) = said else { return self.try_again(c, call, false) };
+        let (was_unknown, is_topic) = (wish.was_unknown, matches!(wish.ask, Ask::Topic { .. }));
+        let Some(said) = said else {
+            if is_topic {
+                // Who changes settings and goes away does not come back to look.
+                self.clients[c].wishes.remove(&call);
+                return;
+            }
+            return self.try_again(c, call, false);
+        };
         match said {
             Said::Refused(Refused::Unknown) => self.try_again(c, call, false),
             Said::Refused(Refused::Definite(why)) => match why {
@@ -149,7 +167,10 @@ impl World {
                     self.follow_up(c, &job.id);
                 }
             }
-            Said::Explained | Said::TopicSet | Said::Reported(_) => drop(self.clients[c].wishes.remove(&call)),
+            Said::Explained | Said::TopicSet | Said::Reported => drop(self.clients[c].wishes.remove(&call)),
+        }
+        if was_unknown && !self.clients[c].wishes.contains_key(&call) {
+            self.cover.unknown_calls_resolved += 1;
         }
     }
 
@@ -233,8 +254,10 @@ impl World {
         self.wish(c, 0, ask, is_repeatable, is_repeatable);
     }
 
-    /// Many jobs of one key at once, half of them cancelled while they wait.
-    pub(crate) fn flood(&mut self, c: usize, rated: bool) {
+    /// Many jobs of one key at once, and many of them cancelled while they wait. True if the cancels are meant for
+    /// a time without workers, when what waits is back in its queue and cannot start.
+    pub(crate) fn flood(&mut self, c: usize, rated: bool) -> bool {
+        let after_ttl = self.opt.session_ttl.0 + 7_000;
         let client = &mut self.clients[c];
         let mut wants = Vec::new();
         for index in 0..FLOOD {
@@ -246,16 +269,21 @@ impl World {
             } else {
                 options.concurrency_key = Some("flood".into());
             }
-            wants.push(Want { spec: Arc::new(spec), job_id: Some(JobId::Named(format!("flood-{c}-{index}").into())) });
+            wants.push(Want {
+                spec: Arc::new(spec),
+                job_id: Some(JobId::Named(format!("flood:{c}-{index}").into())),
+            });
         }
-        let cancels = client.roll.between(0, FLOOD - 10);
-        let from = client.roll.below(FLOOD - cancels);
-        let wait = client.roll.between(100, 20_000);
+        let in_drought = client.roll.chance(6_000);
+        let cancels = client.roll.between(if in_drought { FLOOD - 20 } else { 0 }, FLOOD - 10);
+        let from = if in_drought { 0 } else { client.roll.below(FLOOD - cancels) };
+        let wait = if in_drought { after_ttl } else { client.roll.between(100, 20_000) };
         self.wish(c, 0, Ask::Submit { request_id: None, wants }, true, true);
         for index in from..from + cancels {
-            let job = JobId::Named(format!("flood-{c}-{index}").into());
+            let job = JobId::Named(format!("flood:{c}-{index}").into());
             self.wish(c, wait, Ask::Cancel { job }, true, false);
         }
+        in_drought
     }
 
     pub(crate) fn set_topic(&mut self, topic: &str, change: TopicChange, wait: u64) {
@@ -274,4 +302,3 @@ fn is_repeatable(ask: &Ask) -> bool {
         _ => true,
     }
 }
-

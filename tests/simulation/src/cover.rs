@@ -1,8 +1,10 @@
 //! What a run reached: figures for the evidence block and for the gates that keep the simulator honest.
 
 use crate::fault::Fault;
+use crate::wire::Why;
 use coretex_domain::job::machine::TABLE;
 use coretex_domain::job::{EventKind, StateKind};
+use coretex_kernel::input::RejectCode;
 
 /// Figures of one run, or of many added up.
 #[derive(Clone, Debug)]
@@ -16,6 +18,7 @@ pub struct Cover {
     /// By row of table T.
     pub moves: Vec<u64>,
     pub acked: u64,
+    pub lost: u64,
     pub jobs: u64,
     pub dead_letters: u64,
     pub crashes: u64,
@@ -26,7 +29,9 @@ pub struct Cover {
     pub refused_groups: u64,
     pub fenced_groups: u64,
     pub unknown_outcomes: u64,
-    pub unknown_resolved: u64,
+    /// Calls of which some try ended unknown, and those that were answered in the end.
+    pub unknown_calls: u64,
+    pub unknown_calls_resolved: u64,
     /// Attempts lost with their worker, whose work may have been done twice.
     pub duplicate_starts: u64,
     pub stale_updates: u64,
@@ -55,6 +60,7 @@ impl Default for Cover {
             struck_seeds: [0; Fault::COUNT],
             moves: vec![0; TABLE.len()],
             acked: 0,
+            lost: 0,
             jobs: 0,
             dead_letters: 0,
             crashes: 0,
@@ -65,7 +71,8 @@ impl Default for Cover {
             refused_groups: 0,
             fenced_groups: 0,
             unknown_outcomes: 0,
-            unknown_resolved: 0,
+            unknown_calls: 0,
+            unknown_calls_resolved: 0,
             duplicate_starts: 0,
             stale_updates: 0,
             cancelled_updates: 0,
@@ -96,6 +103,24 @@ impl Cover {
         }
     }
 
+    pub(crate) fn refused(&mut self, why: Why) {
+        match why {
+            Why::NotOwner => self.not_owner += 1,
+            Why::Terminal => self.refused_cancels += 1,
+            Why::NotTerminal => self.refused_retries += 1,
+            Why::NotReady | Why::StoreFull | Why::Store | Why::Conflict | Why::NotFound | Why::Overloaded => {
+            }
+        }
+    }
+
+    pub(crate) fn rejected(&mut self, code: RejectCode) {
+        match code {
+            RejectCode::StaleLease => self.stale_updates += 1,
+            RejectCode::Cancelled => self.cancelled_updates += 1,
+            RejectCode::TooLarge => {}
+        }
+    }
+
     /// Adds the figures of one finished seed.
     pub fn add(&mut self, one: &Cover) {
         self.seeds += 1;
@@ -111,11 +136,12 @@ impl Cover {
         }
     }
 
-    fn plain(&mut self) -> [&mut u64; 27] {
+    fn plain(&mut self) -> [&mut u64; 29] {
         [
             &mut self.events,
             &mut self.sim_ms,
             &mut self.acked,
+            &mut self.lost,
             &mut self.jobs,
             &mut self.dead_letters,
             &mut self.crashes,
@@ -126,7 +152,8 @@ impl Cover {
             &mut self.refused_groups,
             &mut self.fenced_groups,
             &mut self.unknown_outcomes,
-            &mut self.unknown_resolved,
+            &mut self.unknown_calls,
+            &mut self.unknown_calls_resolved,
             &mut self.duplicate_starts,
             &mut self.stale_updates,
             &mut self.cancelled_updates,

@@ -9,34 +9,92 @@ use std::cmp::Ordering;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A shard loop has something to do.
-    Loop { node: usize, boot: u32, who: usize },
+    Loop {
+        node: usize,
+        boot: u32,
+        who: usize,
+    },
     /// A group arrives at the store.
-    Arrive { commit: u64 },
+    Arrive {
+        commit: u64,
+    },
     /// The store's answer arrives at the loop.
-    Answered { node: usize, boot: u32, life: u32, who: usize, no: u64, outcome: Outcome },
+    Answered {
+        node: usize,
+        boot: u32,
+        life: u32,
+        who: usize,
+        no: u64,
+        outcome: Outcome,
+    },
     /// A node asks the store for ownership.
-    Claim { node: usize, boot: u32 },
+    Claim {
+        node: usize,
+        boot: u32,
+    },
     /// An owner looks whether it still is one.
-    Beat { node: usize, boot: u32, epoch: u64 },
+    Beat {
+        node: usize,
+        boot: u32,
+        epoch: u64,
+    },
     /// A session may have expired.
-    Sessions { node: usize, boot: u32 },
+    Sessions {
+        node: usize,
+        boot: u32,
+    },
     /// A call goes on after a read.
-    Step { node: usize, boot: u32, call: u64 },
+    Step {
+        node: usize,
+        boot: u32,
+        call: u64,
+    },
     /// The caller of a call goes away.
-    Hang { node: usize, boot: u32, call: u64 },
+    Hang {
+        node: usize,
+        boot: u32,
+        call: u64,
+    },
     /// A unary call arrives.
-    Call { node: usize, from: Caller, ask: Box<Ask> },
+    Call {
+        node: usize,
+        from: Caller,
+        ask: Box<Ask>,
+    },
     /// Its answer arrives; `None` is a broken connection.
-    Said { to: Caller, node: usize, said: Option<Box<Said>> },
-    Up { stream: u64, frame: Box<Up> },
-    Down { stream: u64, frame: Box<Down> },
+    Said {
+        to: Caller,
+        node: usize,
+        said: Option<Box<Said>>,
+    },
+    Up {
+        stream: u64,
+        frame: Box<Up>,
+    },
+    Down {
+        stream: u64,
+        frame: Box<Down>,
+    },
     /// One side learns that a stream is gone.
-    NodeLost { stream: u64 },
-    WorkerLost { stream: u64 },
+    NodeLost {
+        stream: u64,
+    },
+    WorkerLost {
+        stream: u64,
+    },
     /// A worker does what it planned.
-    Worker { worker: usize, process: u32, act: Act },
-    Client { client: usize, act: Do },
-    Boot { node: usize },
+    Worker {
+        worker: usize,
+        process: u32,
+        act: Act,
+    },
+    Client {
+        client: usize,
+        act: Do,
+    },
+    Boot {
+        node: usize,
+    },
     Plan(Plan),
     Calm,
     CalmCheck,
@@ -60,7 +118,10 @@ pub(crate) enum Do {
     /// Send a call again, or for the first time.
     Send(u64),
     /// Nobody answered this try.
-    Timeout { call: u64, attempt: u32 },
+    Timeout {
+        call: u64,
+        attempt: u32,
+    },
 }
 
 /// An event in the queue.

@@ -32,14 +32,15 @@ pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
     line("reloads", cover.reloads.to_string());
     line("jobs", cover.jobs.to_string());
     line("acked", cover.acked.to_string());
-    line("lost", "0".into());
+    line("lost", cover.lost.to_string());
     line("dead_letters", cover.dead_letters.to_string());
     line("duplicate_starts", cover.duplicate_starts.to_string());
     line("fenced_results", cover.stale_updates.to_string());
     line("fenced_groups", cover.fenced_groups.to_string());
     line("refused_groups", cover.refused_groups.to_string());
-    line("unknown_outcomes", cover.unknown_outcomes.to_string());
-    line("unknown_outcomes_resolved", cover.unknown_resolved.to_string());
+    line("unknown_groups", cover.unknown_outcomes.to_string());
+    line("unknown_outcomes", cover.unknown_calls.to_string());
+    line("unknown_outcomes_resolved", cover.unknown_calls_resolved.to_string());
     line("expired_sessions", cover.expired_sessions.to_string());
     line("reconciliations", cover.reconciled.to_string());
     line("key_conflicts", cover.conflicts.to_string());
@@ -48,7 +49,10 @@ pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
     line("drain_max_ms", cover.calm_ms_max.to_string());
     for fault in Fault::ALL {
         let n = *fault as usize;
-        line(&format!("fault.{}", fault.name()), format!("{} in {} seeds", cover.strikes[n], cover.struck_seeds[n]));
+        line(
+            &format!("fault.{}", fault.name()),
+            format!("{} in {} seeds", cover.strikes[n], cover.struck_seeds[n]),
+        );
     }
     for (row, count) in TABLE.iter().zip(&cover.moves).filter(|(r, _)| is_reachable(r.from, r.event)) {
         line(&format!("move.{}.{}", row.from.name(), row.event.name()), count.to_string());

@@ -10,17 +10,24 @@ use coretex_kernel::input::{Effect, Input, Reply, Write as KernelWrite};
 use coretex_kernel::mutant::Mutant;
 use coretex_kernel::{Turn, decide, dispatch};
 use coretex_ports::{Group, KeyRow, Outcome, Write};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Mails decided in one group.
 const GROUP_MAX: usize = 64;
 
+/// The longest sleep of a loop that has a timer to watch.
+const SLEEP_MAX_MS: u64 = 2_000;
+
+/// Leases on their way to one session.
+type Delivery = (coretex_domain::SessionId, Vec<(u64, Arc<Job>)>);
+
 impl World {
     /// Makes a loop look for work soon.
     pub(crate) fn wake(&mut self, node: usize, who: usize) {
         let (boot, now) = (self.nodes[node].boot, self.now);
-        let Some(shard_loop) = self.nodes[node].loops.get_mut(who).filter(|l| now < l.wake_at) else { return };
+        let Some(shard_loop) = self.nodes[node].loops.get_mut(who).filter(|l| now < l.wake_at) else {
+            return;
+        };
         shard_loop.wake_at = now;
         self.push(now, Event::Loop { node, boot, who });
     }
@@ -65,10 +72,15 @@ impl World {
         if shard_loop.again || !shard_loop.nudges.is_empty() || !self.nodes[node].mails[who].is_empty() {
             return self.wake(node, who);
         }
-        let wall = shard_loop.view.next_due().map(|at| true_now + at.since(now.wall).0);
-        let mono = shard_loop.view.next_offer_deadline().map(|at| self.nodes[node].clock.when(at).max(true_now));
+        // The wall clock may be set forward while the loop sleeps: it looks again before long.
+        let most = if self.opt.has(Shell::AlarmNotCapped) { u64::MAX } else { SLEEP_MAX_MS };
+        let wall = shard_loop.view.next_due().map(|at| true_now + at.since(now.wall).0.min(most));
+        let mono =
+            shard_loop.view.next_offer_deadline().map(|at| self.nodes[node].clock.when(at).max(true_now));
         let Some(at) = [wall, mono].into_iter().flatten().min() else { return };
-        let (boot, Some(shard_loop)) = (self.nodes[node].boot, self.nodes[node].loops.get_mut(who)) else { return };
+        let (boot, Some(shard_loop)) = (self.nodes[node].boot, self.nodes[node].loops.get_mut(who)) else {
+            return;
+        };
         if at < shard_loop.alarm_at {
             shard_loop.alarm_at = at;
             self.push(at, Event::Loop { node, boot, who });
@@ -117,7 +129,7 @@ impl World {
         for illegal in &finished.illegal {
             self.oracle.violate("I-01", || format!("the kernel asked for an illegal move: {illegal}"));
         }
-        self.oracle.on_turn(&self.nodes[n].loops[who].view, &finished.writes, &self.store);
+        self.oracle.on_turn(&self.nodes[n].loops[who].view, &finished.writes);
         let replies = replies.into_iter().map(|p| self.resolve(n, who, p, &finished.effects)).collect();
         rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
         let committing = Committing {
@@ -131,31 +143,32 @@ impl World {
         self.commit(n, who, rows, committing, now.wall);
     }
 
-    /// Replaces keys of new jobs by the records this group leaves.
+    /// Replaces keys and records of jobs by what this group leaves of them.
     fn resolve(&self, node: usize, who: usize, pending: Pending, effects: &[Effect]) -> Pending {
-        let Pending::Reply(Reply::Submitted(answers), to) = pending else { return pending };
-        let ended: BTreeMap<JobKey, &Arc<Job>> = effects
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Ended(job) => Some((job.key(), job)),
-                Effect::Deliver { .. } | Effect::Stop { .. } | Effect::Closed(_) => None,
-            })
-            .collect();
+        let is_stale = self.opt.has(Shell::ReplyUnnumbered);
         let view = &self.nodes[node].loops[who].view;
-        let found = answers
-            .into_iter()
-            .map(|one| match one {
-                Ok(submitted) => match submitted.existing {
-                    Some(job) => Ok((job, true)),
-                    None => {
-                        let job = view.job(submitted.key).or_else(|| ended.get(&submitted.key).copied());
-                        job.map(|job| (job.clone(), false)).ok_or(Refused::Unknown)
-                    }
-                },
-                Err(_) => Err(Refused::Definite(Why::Conflict)),
-            })
-            .collect();
-        Pending::Submit(found, to)
+        let find = |key: JobKey| {
+            let ended = effects.iter().find_map(|effect| match effect {
+                Effect::Ended(job) if job.key() == key => Some(job),
+                Effect::Ended(_) | Effect::Deliver { .. } | Effect::Stop { .. } | Effect::Closed(_) => None,
+            });
+            view.job(key).or(ended).cloned()
+        };
+        let newest = |job: Arc<Job>| if is_stale { job } else { find(job.key()).unwrap_or(job) };
+        match pending {
+            Pending::Reply(Reply::Submitted(answers), to) => {
+                let found = answers.into_iter().map(|one| match one {
+                    Ok(submitted) => match submitted.existing {
+                        Some(job) => Ok((newest(job), true)),
+                        None => find(submitted.key).map(|job| (job, false)).ok_or(Refused::Unknown),
+                    },
+                    Err(_) => Err(Refused::Definite(Why::Conflict)),
+                });
+                Pending::Submit(found.collect(), to)
+            }
+            Pending::Reply(Reply::Job(Ok(job)), to) => Pending::Reply(Reply::Job(Ok(newest(job))), to),
+            other => other,
+        }
     }
 
     fn commit(&mut self, n: usize, who: usize, writes: Vec<Write>, mut committing: Committing, time: Time) {
@@ -252,7 +265,7 @@ impl World {
     }
 
     fn perform(&mut self, n: usize, who: usize, effects: Vec<Effect>) {
-        let mut deliveries: Vec<(coretex_domain::SessionId, Vec<(u64, Arc<Job>)>)> = Vec::new();
+        let mut deliveries: Vec<Delivery> = Vec::new();
         let mut closed = Vec::new();
         for effect in effects {
             match effect {

@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::fault::Fault;
-use crate::wire::{Ask, Caller, Down, Said, Up};
+use crate::wire::{Ask, Caller, Down, Refused, Said, Up};
 use crate::world::World;
 use coretex_domain::SessionId;
 
@@ -79,7 +79,10 @@ impl World {
 
     /// A node answers a unary call. What it says must be true from here on, whether it arrives or not.
     pub(crate) fn say(&mut self, node: usize, to: Caller, exec: u64, said: Said) {
-        self.oracle.on_answer(exec, &said, &self.store, self.now);
+        self.oracle.on_answer(exec, &said, &self.store);
+        if let Said::Refused(Refused::Definite(why)) = said {
+            self.cover.refused(why);
+        }
         if let Some(at) = self.arrivals(end_of(to), node, false)[0] {
             self.push(at, Event::Said { to, node, said: Some(Box::new(said)) });
         }
@@ -164,8 +167,12 @@ impl World {
 
     /// All streams of a node end, politely or not.
     pub(crate) fn cut_streams_of(&mut self, n: usize, is_polite: bool) {
-        let mut mine: Vec<u64> =
-            self.streams.iter().filter(|(_, s)| s.node == n && s.is_open_at_node).map(|(id, _)| *id).collect();
+        let mut mine: Vec<u64> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.node == n && s.is_open_at_node)
+            .map(|(id, _)| *id)
+            .collect();
         mine.sort_unstable();
         for stream in mine {
             if let Some(s) = self.streams.get_mut(&stream) {

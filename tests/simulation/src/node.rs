@@ -11,6 +11,9 @@ use coretex_ports::{Outcome, Write};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// After a disturbance timers may be late for this long.
+pub(crate) const EXCUSE_MS: u64 = 20_000;
+
 /// Where a process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -19,7 +22,9 @@ pub(crate) enum Phase {
     Standby,
     Up,
     /// A commit failed: the failed loop hears the rest of its commits, then all is loaded again.
-    Failing { who: usize },
+    Failing {
+        who: usize,
+    },
     Reclaiming,
 }
 
@@ -48,12 +53,14 @@ pub(crate) struct Node {
     /// Arrival time at the store of the newest group: groups stay in order.
     pub(crate) pipe_at: u64,
     pub(crate) next_commit_no: u64,
+    /// Dies right after its next group has left, for so long.
+    pub(crate) doomed: Option<u64>,
     /// When this owner last saw that it is one.
     pub(crate) confirmed_at: u64,
     /// The earliest look at session deadlines that is planned.
     pub(crate) sessions_at: u64,
-    /// Since when nothing disturbed this process, for the timer lag.
-    pub(crate) quiet_since: u64,
+    /// Until then a late timer has an excuse.
+    pub(crate) excused_until: u64,
 }
 
 pub(crate) struct ShardLoop {
@@ -135,6 +142,8 @@ pub(crate) struct Stay {
     pub(crate) last_seq: u64,
     pub(crate) durable: u64,
     pub(crate) mismatches: u32,
+    /// Leases whose job had ended when the worker came back: a last word on them again changes nothing.
+    pub(crate) ended_before: Vec<u64>,
 }
 
 // === impl Node ===
@@ -160,9 +169,10 @@ impl Node {
             topic_turn: VecDeque::new(),
             pipe_at: 0,
             next_commit_no: 0,
+            doomed: None,
             confirmed_at: 0,
             sessions_at: u64::MAX,
-            quiet_since: 0,
+            excused_until: 0,
         }
     }
 
@@ -176,6 +186,10 @@ impl Node {
         self.calls.clear();
         self.topic_rows.clear();
         self.topic_turn.clear();
+    }
+
+    pub(crate) fn excuse(&mut self, until: u64) {
+        self.excused_until = self.excused_until.max(until);
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -210,6 +224,7 @@ impl Stay {
             last_seq: 0,
             durable: 0,
             mismatches: 0,
+            ended_before: Vec::new(),
         }
     }
 

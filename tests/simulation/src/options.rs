@@ -1,14 +1,14 @@
 //! From one seed to everything a run is made of. The block is printed with a failure and can be narrowed by hand.
 
 use crate::fault::{Fault, FaultSet};
+use crate::planted::{Planted, Shell};
 use crate::rng::Rng;
 use coretex_domain::Span;
-use crate::planted::{Planted, Shell};
 use coretex_kernel::mutant::Mutant;
 use std::fmt;
 
-pub const CLIENTS: usize = 4;
-pub const WORKERS: usize = 8;
+pub(crate) const CLIENTS: usize = 4;
+pub(crate) const WORKERS: usize = 8;
 /// Simulated time with faults, unless narrowed.
 pub const DURATION: Span = Span::mins(10);
 
@@ -31,6 +31,8 @@ pub struct Options {
     pub net_delay: u32,
     pub net_delay_max: Span,
     pub store_bad: u32,
+    /// Usual time of one step of the store, and the longest in its slow hours.
+    pub store_wait_max: Span,
     pub store_slow_max: Span,
     pub call_dropped: u32,
     pub crashes: u32,
@@ -83,7 +85,8 @@ impl Options {
             net_reorder: rng.below(3_000) as u32,
             net_delay: rng.below(2_000) as u32,
             net_delay_max: Span(rng.skewed(20, 5_000)),
-            store_bad: rng.below(30) as u32,
+            store_bad: rng.skewed(2, 100) as u32,
+            store_wait_max: Span(rng.skewed(2, 40)),
             store_slow_max: Span(rng.skewed(50, 10_000)),
             call_dropped: rng.below(300) as u32,
             crashes: rng.below(5) as u32,
@@ -138,13 +141,14 @@ impl fmt::Display for Options {
         )?;
         writeln!(
             f,
-            "net: drop={} dup={} reorder={} delay={}..{}ms  store: bad={} slow={}ms  calls dropped={}  crashes={} pauses={} breaks={} jumps={}",
+            "net: drop={} dup={} reorder={} delay={}..{}ms  store: bad={} wait={}ms slow={}ms  calls dropped={}  crashes={} pauses={} breaks={} jumps={}",
             self.net_drop,
             self.net_dup,
             self.net_reorder,
             self.net_delay,
             self.net_delay_max.0,
             self.store_bad,
+            self.store_wait_max.0,
             self.store_slow_max.0,
             self.call_dropped,
             self.crashes,

@@ -3,7 +3,7 @@
 use crate::clock::NodeClock;
 use crate::event::Event;
 use crate::fault::Fault;
-use crate::node::{Committing, Mail, Node, Phase, ReplyTo, ShardLoop, Stay};
+use crate::node::{Committing, EXCUSE_MS, Mail, Node, Phase, ReplyTo, ShardLoop, Stay};
 use crate::planted::Shell;
 use crate::store::Claimed;
 use crate::wire::{Down, Refused};
@@ -29,7 +29,7 @@ impl World {
         *node = Node { boot, pipe_at, ..Node::new(node.offset) };
         node.clock = NodeClock::new(now, node.offset);
         node.phase = Phase::Standby;
-        node.quiet_since = now;
+        node.excuse(now + EXCUSE_MS);
         node.mails = (0..loops).map(|_| VecDeque::new()).collect();
         if self.owner.is_none() || self.owner == Some(n) {
             self.elect(n, 0);
@@ -111,7 +111,7 @@ impl World {
         node.dispatcher = dispatcher;
         node.loops = loops;
         node.phase = Phase::Up;
-        node.quiet_since = self.now;
+        node.excuse(self.now + EXCUSE_MS);
         node.confirmed_at = self.now;
         node.topic_rows = claimed.topics.into_iter().map(|t| (t.name.clone(), t)).collect();
         for session in claimed.sessions {
@@ -216,9 +216,8 @@ impl World {
     pub(crate) fn kill(&mut self, n: usize, down_for: u64) {
         self.trace(|| format!("node {n} dies for {down_for} ms"));
         self.lose_groups(n);
-        let callers: Vec<_> = self.nodes[n].calls.values().map(|c| (c.from, c.exec)).collect();
-        for (from, exec) in callers {
-            self.oracle.on_silence(exec);
+        let callers: Vec<_> = self.nodes[n].calls.values().map(|c| c.from).collect();
+        for from in callers {
             self.hang_up(n, from);
         }
         self.cut_streams_of(n, false);
@@ -258,7 +257,7 @@ impl World {
         self.trace(|| format!("node {n} is paused for {length} ms"));
         let until = self.now + length;
         self.nodes[n].paused_until = self.nodes[n].paused_until.max(until);
-        self.nodes[n].quiet_since = self.nodes[n].quiet_since.max(until);
+        self.nodes[n].excuse(until + EXCUSE_MS);
         if self.owner == Some(n) && length > LEASE_MS {
             self.hand_over(n, LEASE_MS);
         }

@@ -2,6 +2,7 @@
 
 use crate::event::Event;
 use crate::fault::Fault;
+use crate::plan::Plan;
 use crate::planted::Shell;
 use crate::world::World;
 use coretex_ports::{Group, Outcome, StoreError};
@@ -46,10 +47,16 @@ impl World {
         let commit = self.next_commit;
         self.underway.insert(commit, Underway { node: n, boot, life, who, no, group, fate });
         self.push(arrives, Event::Arrive { commit });
+        if let Some(down_for) = self.nodes[n].doomed.take() {
+            let at = self.now + self.roll_store.below(3);
+            self.push(at, Event::Plan(Plan::CrashNow { node: n, boot, down_for }));
+        }
     }
 
     fn fate(&mut self) -> Fate {
-        let parts = self.opt.store_bad;
+        // A slow store is a store in trouble, and several groups are on their way then.
+        let is_slow = self.now < self.slow_until;
+        let parts = self.opt.store_bad * if is_slow { 10 } else { 1 };
         if self.is_calm || !self.roll_store.chance(parts) {
             return Fate::Pass;
         }
@@ -68,11 +75,13 @@ impl World {
             let most = self.opt.store_slow_max.0;
             return self.roll_store.skewed(5, most.max(5));
         }
-        self.roll_store.below(4)
+        self.roll_store.below(self.opt.store_wait_max.0)
     }
 
     pub(crate) fn on_arrive(&mut self, commit: u64) {
-        let Some(Underway { node, boot, life, who, no, group, fate }) = self.underway.remove(&commit) else { return };
+        let Some(Underway { node, boot, life, who, no, group, fate }) = self.underway.remove(&commit) else {
+            return;
+        };
         let outcome = match self.store.check(&group) {
             Err(why) => {
                 self.cover.refused_groups += 1;
@@ -81,7 +90,7 @@ impl World {
                 }
                 Outcome::Refused(why)
             }
-            Ok(()) => self.take(group, fate),
+            Ok(()) => self.take((node, boot, life), group, fate),
         };
         if fate != Fate::UnknownLate {
             let at = self.now + self.roll_store.below(3);
@@ -89,7 +98,9 @@ impl World {
         }
     }
 
-    fn take(&mut self, group: Group, fate: Fate) -> Outcome {
+    fn take(&mut self, from: (usize, u32, u32), group: Group, fate: Fate) -> Outcome {
+        let is_written = matches!(fate, Fate::Pass | Fate::UnknownWritten | Fate::UnknownLate);
+        self.oracle.on_order(from, is_written);
         match fate {
             Fate::Pass => {
                 self.apply(group);

@@ -11,28 +11,73 @@ use coretex_domain::policy::Policy;
 use coretex_kernel::input::Input;
 use std::sync::Arc;
 
+/// A loop notices a jump of its wall clock at its next look.
+const JUMP_EXCUSE_MS: u64 = 5_000;
+
 /// Trouble to come.
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
-    Crash { node: usize, down_for: u64 },
-    Pause { node: usize, length: u64 },
-    Jump { node: usize, by: i64 },
+    Crash {
+        node: usize,
+        down_for: u64,
+    },
+    CrashNow {
+        node: usize,
+        boot: u32,
+        down_for: u64,
+    },
+    Pause {
+        node: usize,
+        length: u64,
+    },
+    Jump {
+        node: usize,
+        by: i64,
+    },
     Cut(Cut),
-    Break { worker: usize, half_open: bool },
-    SlowStore { length: u64 },
-    FullStore { length: u64 },
-    Worker { worker: usize, wait: u64, forgets: bool },
-    Silence { worker: usize, length: u64 },
-    Policy { is_out: bool },
+    Break {
+        worker: usize,
+        half_open: bool,
+    },
+    SlowStore {
+        length: u64,
+    },
+    FullStore {
+        length: u64,
+    },
+    Worker {
+        worker: usize,
+        wait: u64,
+        forgets: bool,
+    },
+    Silence {
+        worker: usize,
+        length: u64,
+    },
+    Policy {
+        is_out: bool,
+    },
     PolicyBack,
-    Topic { topic: usize, pause: bool },
-    Settings { topic: usize },
-    Flood { rated: bool },
+    Topic {
+        topic: usize,
+        pause: bool,
+    },
+    Settings {
+        topic: usize,
+    },
+    Flood {
+        rated: bool,
+    },
+    /// All workers are gone for a while.
+    Drought,
 }
 
 impl World {
     /// Boots the nodes, starts the actors, draws the timetable.
     pub(crate) fn begin(&mut self) {
+        if self.nodes.iter().any(|node| node.offset != 0) {
+            self.strikes(Fault::ClockSkew);
+        }
         for node in 0..self.nodes.len() {
             self.push(0, Event::Boot { node });
         }
@@ -81,7 +126,8 @@ impl World {
                 plans.push((at, Plan::Break { worker, half_open: roll.chance(4_000) }));
             }
             let target = roll.below(workers + 4) as usize;
-            let cut_end = if target < workers as usize { End::Worker(target) } else { End::Client(target % 4) };
+            let cut_end =
+                if target < workers as usize { End::Worker(target) } else { End::Client(target % 4) };
             let (is_up, until) = (roll.chance(5_000), at + roll.skewed(500, 30_000));
             plans.push((at, Plan::Cut(Cut { end: cut_end, node, is_up, until })));
         }
@@ -116,13 +162,25 @@ impl World {
             return;
         }
         match plan {
-            Plan::Crash { node, down_for } => self.crash(node, down_for),
+            Plan::Crash { node, down_for } => {
+                // Half of the crashes wait for the worst moment: a group has just been sent.
+                match self.roll_plan.chance(5_000) {
+                    true => self.nodes[node].doomed = Some(down_for),
+                    false => self.crash(node, down_for),
+                }
+            }
+            Plan::CrashNow { node, boot, down_for } => {
+                if self.nodes[node].boot == boot {
+                    self.crash(node, down_for);
+                }
+            }
             Plan::Pause { node, length } => self.pause(node, length),
             Plan::Jump { node, by } => {
                 let fault = if by > 0 { Fault::ClockForward } else { Fault::ClockBack };
                 if self.strikes(fault) {
                     self.nodes[node].offset += by;
-                    self.nodes[node].quiet_since = self.nodes[node].quiet_since.max(self.now);
+                    let now = self.now;
+                    self.nodes[node].excuse(now + JUMP_EXCUSE_MS);
                 }
             }
             Plan::Cut(cut) => {
@@ -154,6 +212,18 @@ impl World {
                     self.workers[worker].silent_until = self.now + length;
                 }
             }
+            Plan::Policy { .. }
+            | Plan::PolicyBack
+            | Plan::Topic { .. }
+            | Plan::Settings { .. }
+            | Plan::Flood { .. }
+            | Plan::Drought => self.on_operator_plan(plan),
+        }
+    }
+
+    /// What operators and clients do to the whole.
+    fn on_operator_plan(&mut self, plan: Plan) {
+        match plan {
             Plan::Policy { is_out } => {
                 let fault = if is_out { Fault::PolicyOutage } else { Fault::PolicyFlip };
                 if self.strikes(fault) {
@@ -165,9 +235,28 @@ impl World {
             Plan::Settings { topic } => self.plan_settings(TOPICS[topic]),
             Plan::Flood { rated } => {
                 if !self.clients.is_empty() {
-                    self.flood(0, rated);
+                    let drought = self.flood(0, rated);
+                    if drought {
+                        self.push(self.now + 3_000, Event::Plan(Plan::Drought));
+                    }
                 }
             }
+            Plan::Drought => {
+                for worker in 0..self.workers.len() {
+                    let wait = self.roll_plan.between(28_000, 35_000);
+                    self.restart_worker(worker, wait, false);
+                }
+            }
+            Plan::Crash { .. }
+            | Plan::CrashNow { .. }
+            | Plan::Pause { .. }
+            | Plan::Jump { .. }
+            | Plan::Cut(_)
+            | Plan::Break { .. }
+            | Plan::SlowStore { .. }
+            | Plan::FullStore { .. }
+            | Plan::Worker { .. }
+            | Plan::Silence { .. } => {}
         }
     }
 

@@ -25,6 +25,8 @@ shell_faults! {
     ClockNotRaised = "clock-not-raised", "A new owner's clock may stand behind the history it goes on with.";
     TopicChangeDropped = "topic-change-dropped", "A topic change stops half-way when its caller goes away.";
     EffectsBeforeCommit = "effects-before-commit", "Leases are handed out before their commit is known.";
+    ReplyUnnumbered = "reply-unnumbered", "Records in answers are from the middle of their turn.";
+    AlarmNotCapped = "alarm-not-capped", "A loop sleeps through a forward jump of the wall clock.";
     GateOpen = "gate-open", "The store takes later groups of an epoch although an earlier one was refused.";
 }
 

@@ -67,6 +67,11 @@ pub fn caught(options: Options) -> Outcome {
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
             .unwrap_or_else(|| "a panic without words".into());
-        Outcome { violation: Some(format!("PANIC: {text}")), hash: 0, trace: Vec::new(), cover: Cover::default() }
+        Outcome {
+            violation: Some(format!("PANIC: {text}")),
+            hash: 0,
+            trace: Vec::new(),
+            cover: Cover::default(),
+        }
     })
 }

@@ -1,20 +1,27 @@
 //! Sessions on their node: frames of workers in, deliveries and controls out, the end by silence.
 
-use crate::calls::Flow;
+use crate::calls::{Flow, NewStream};
 use crate::event::Event;
-use crate::ownership::LEASE_MS;
 use crate::node::{Mail, Node, ReplyTo, Stay, WaitingReport};
+use crate::ownership::LEASE_MS;
 use crate::wire::{Assignment, Caller, Down, HeldLease, Name, Token, Up, Word};
 use crate::world::World;
 use coretex_domain::job::Failure;
 use coretex_domain::session::{Lane, Session};
 use coretex_domain::{Job, Payload, SessionId, ShardId};
-use coretex_kernel::input::{Closed, Input, LeaseRef, RejectCode, Rejected, Stop, Update, UpdateKind};
+use coretex_kernel::input::{Closed, Input, LeaseRef, Rejected, Stop, Update, UpdateKind};
 use coretex_kernel::mutant::Mutant;
 use coretex_ports::Write;
 use std::sync::Arc;
 
 pub(crate) const SLOTS: u32 = 4;
+
+/// What a worker says when it comes back.
+struct Return {
+    session: SessionId,
+    held: Vec<HeldLease>,
+    granted: u64,
+}
 
 /// The shard in the top byte of a lease id.
 pub(crate) fn shard_of(lease: u64) -> ShardId {
@@ -34,8 +41,10 @@ impl World {
         }
         let Some(session) = self.streams[&stream].session else {
             return match frame {
-                Up::Hello { worker, .. } => self.hello(n, stream, worker),
-                Up::Resume { worker, session, held, .. } => self.resume(n, stream, worker, session, held),
+                Up::Hello { worker } => self.hello(n, stream, worker),
+                Up::Resume { worker, session, held, granted } => {
+                    self.resume(n, stream, worker, Return { session, held, granted });
+                }
                 _ => {}
             };
         };
@@ -60,7 +69,9 @@ impl World {
                 }
             }
             Up::Acked { accepted, refused } => {
-                refused.iter().for_each(|lease| drop(stay.leases.remove(lease)));
+                for lease in &refused {
+                    stay.leases.remove(lease);
+                }
                 self.acked(n, session, &accepted, &refused);
             }
             Up::Report { seq, updates } => self.report(n, session, seq, updates),
@@ -70,13 +81,6 @@ impl World {
                 let flow = Flow::reconcile(session, held, None);
                 let call = self.nodes[n].add_call(Caller::Worker { worker }, 0, flow);
                 self.reconcile_next(n, call);
-            }
-            Up::Drain => {
-                stay.is_draining = true;
-                self.nodes[n].dispatcher.set_schedulable(session, false);
-                for who in 0..self.opt.loops {
-                    self.post(n, who, Mail::Decide(Input::ReturnUnstarted { session }, ReplyTo::Nobody));
-                }
             }
         }
     }
@@ -96,22 +100,27 @@ impl World {
         let loops = self.opt.loops;
         let mut parts: Vec<(Vec<Update>, Vec<u32>)> = (0..loops).map(|_| Default::default()).collect();
         let mut ended = Vec::new();
+        let had_ended = self.nodes[n].stays.get(&session).map(|s| s.ended_before.clone()).unwrap_or_default();
         for (index, (name, word)) in (0u32..).zip(updates) {
             let (lease, shard) = match name {
                 Name::Id(id) => {
                     if word.is_last() {
+                        if had_ended.contains(&id) {
+                            continue;
+                        }
                         ended.push(id);
                     }
                     (LeaseRef::Id(id), shard_of(id).0)
                 }
-                Name::Token(t) => (LeaseRef::Token { job: t.job, serial: t.serial }, t.shard),
             };
             let part = &mut parts[usize::from(shard) % loops];
             part.0.push(Update { lease, kind: kind_of(word) });
             part.1.push(index);
         }
         let Some(stay) = self.nodes[n].stays.get_mut(&session) else { return };
-        ended.iter().for_each(|lease| drop(stay.leases.remove(lease)));
+        for lease in &ended {
+            stay.leases.remove(lease);
+        }
         let used = parts.iter().filter(|(updates, _)| !updates.is_empty()).count();
         if seq <= stay.last_seq {
             let durable = stay.durable;
@@ -122,6 +131,9 @@ impl World {
         }
         stay.last_seq = seq;
         stay.reports.insert(seq, WaitingReport { parts: used, rejected: Vec::new() });
+        if used == 0 {
+            self.report_done(n, session, seq, &[], &[]);
+        }
         for (who, (updates, indexes)) in parts.into_iter().enumerate() {
             if !updates.is_empty() {
                 let to = ReplyTo::Report { session, seq, indexes };
@@ -195,7 +207,8 @@ impl World {
     pub(crate) fn release(&mut self, n: usize, closed: &[Closed]) {
         let mut wakes = Vec::new();
         let mut slots = Vec::new();
-        let is_alike = |a: &Closed, b: &Closed| a.session == b.session && a.lane_id == b.lane_id && a.topic == b.topic;
+        let is_alike =
+            |a: &Closed, b: &Closed| a.session == b.session && a.lane_id == b.lane_id && a.topic == b.topic;
         let Node { dispatcher, stays, .. } = &mut self.nodes[n];
         for run in closed.chunk_by(is_alike) {
             let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
@@ -219,7 +232,11 @@ impl World {
         }
     }
 
-    pub(crate) fn wake_for(&mut self, n: usize, wakes: impl IntoIterator<Item = coretex_kernel::dispatcher::Wake>) {
+    pub(crate) fn wake_for(
+        &mut self,
+        n: usize,
+        wakes: impl IntoIterator<Item = coretex_kernel::dispatcher::Wake>,
+    ) {
         for wake in wakes {
             for who in wake.loops {
                 self.nudge(n, who, Input::Work(vec![wake.topic.clone()]));
@@ -295,7 +312,8 @@ impl World {
         }
     }
 
-    fn resume(&mut self, n: usize, stream: u64, worker: usize, session: SessionId, held: Vec<HeldLease>) {
+    fn resume(&mut self, n: usize, stream: u64, worker: usize, back: Return) {
+        let Return { session, held, granted } = back;
         let mono = self.clock_of(n).mono;
         let Some(stay) = self.nodes[n].stays.get_mut(&session) else {
             return self.hello(n, stream, worker);
@@ -308,7 +326,8 @@ impl World {
         stay.session = next.clone();
         stay.last_seen = stay.last_seen.max(mono);
         self.nodes[n].dispatcher.set_schedulable(session, false);
-        let flow = Flow::reconcile(session, held, Some(stream));
+        let accounts = self.nodes[n].dispatcher.accounts(session);
+        let flow = Flow::reconcile(session, held, Some(NewStream { stream, accounts, granted }));
         let call = self.nodes[n].add_call(Caller::Worker { worker }, 0, flow);
         self.post(n, 0, Mail::Rows(vec![Write::Session(next)], ReplyTo::Call(call)));
     }
@@ -316,7 +335,9 @@ impl World {
     /// A stream is gone, as the node sees it. The session lives on.
     pub(crate) fn detach(&mut self, n: usize, stream: u64) {
         let Some(session) = self.streams.get(&stream).and_then(|s| s.session) else { return };
-        let Some(stay) = self.nodes[n].stays.get_mut(&session).filter(|s| s.stream == Some(stream)) else { return };
+        let Some(stay) = self.nodes[n].stays.get_mut(&session).filter(|s| s.stream == Some(stream)) else {
+            return;
+        };
         stay.stream = None;
         let is_done = stay.is_draining && stay.is_idle();
         self.nodes[n].dispatcher.set_schedulable(session, false);
@@ -358,7 +379,8 @@ impl World {
         let expired: Vec<SessionId> =
             self.nodes[n].stays.values().filter(due).map(|s| s.session.session_id).collect();
         for session in expired {
-            let worker = self.nodes[n].stays.get(&session).map_or(usize::MAX, |s| worker_number(&s.session.worker_id));
+            let worker =
+                self.nodes[n].stays.get(&session).map_or(usize::MAX, |s| worker_number(&s.session.worker_id));
             self.check_expiry(n, session, worker);
             self.trace(|| format!("node {n}: session of worker {worker} expired"));
             self.cover.expired_sessions += 1;
@@ -405,15 +427,5 @@ pub(crate) fn kind_of(word: Word) -> UpdateKind {
         }
         Word::Cancelled => UpdateKind::Cancelled,
         Word::Released => UpdateKind::Released { checkpoint: None },
-    }
-}
-
-impl crate::cover::Cover {
-    pub(crate) fn rejected(&mut self, code: RejectCode) {
-        match code {
-            RejectCode::StaleLease => self.stale_updates += 1,
-            RejectCode::Cancelled => self.cancelled_updates += 1,
-            RejectCode::TooLarge => {}
-        }
     }
 }

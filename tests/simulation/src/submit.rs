@@ -42,7 +42,14 @@ pub(crate) fn derived_id(namespace: &Namespace, request_id: &str, index: usize, 
 }
 
 impl World {
-    pub(crate) fn submit(&mut self, n: usize, from: Caller, exec: u64, request: Option<Arc<str>>, wants: Vec<Want>) {
+    pub(crate) fn submit(
+        &mut self,
+        n: usize,
+        from: Caller,
+        exec: u64,
+        request: Option<Arc<str>>,
+        wants: Vec<Want>,
+    ) {
         if self.now < self.full_until {
             return self.say(n, from, exec, Said::Refused(Refused::Definite(Why::StoreFull)));
         }
@@ -219,7 +226,7 @@ impl World {
             parts[usize::from(token.shard) % loops].push(Update { lease, kind: kind_of(word) });
         }
         let left = parts.iter().filter(|p| !p.is_empty()).count();
-        let flow = Flow::Report { left, rejected: Vec::new(), parts: Vec::new() };
+        let flow = Flow::Report { left, rejected: Vec::new() };
         let call = self.nodes[n].add_call(from, exec, flow);
         for (who, updates) in parts.into_iter().enumerate().filter(|(_, p)| !p.is_empty()) {
             let input = Input::Report { session: SessionId(0), updates };
@@ -228,7 +235,8 @@ impl World {
     }
 
     pub(crate) fn token_report_got(&mut self, n: usize, id: u64, got: Got) {
-        let Some(Call { flow: Flow::Report { left, rejected, .. }, from, exec }) = self.nodes[n].calls.get_mut(&id)
+        let Some(Call { flow: Flow::Report { left, rejected }, from, exec }) =
+            self.nodes[n].calls.get_mut(&id)
         else {
             return;
         };
@@ -241,8 +249,7 @@ impl World {
                 if *left > 0 {
                     return;
                 }
-                let rejected = std::mem::take(rejected);
-                self.finish(n, id, from, exec, Said::Reported(rejected));
+                self.finish(n, id, from, exec, Said::Reported);
             }
             Got::Failed(refused) => self.finish(n, id, from, exec, Said::Refused(refused)),
             _ => {}
@@ -255,7 +262,8 @@ impl World {
 fn look_up(store: &crate::store::SimStore, submit: &mut Submit) {
     let mut first_derived = None;
     for item in &mut submit.items {
-        let read = |id: &JobId| store.find(&submit.namespace, id).map(|job| (job.clone(), job.spec.fingerprint()));
+        let read =
+            |id: &JobId| store.find(&submit.namespace, id).map(|job| (job.clone(), job.spec.fingerprint()));
         item.known = match item.origin {
             Origin::Fresh => None,
             Origin::Chosen => read(&item.id),

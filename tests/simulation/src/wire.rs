@@ -16,15 +16,34 @@ pub(crate) enum Caller {
 /// A unary call.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
-    Submit { request_id: Option<Arc<str>>, wants: Vec<Want> },
-    Cancel { job: JobId },
-    Retry { job: JobId, request_id: Arc<str> },
-    Get { job: JobId },
-    Wait { job: JobId },
-    Explain { job: JobId },
-    Topic { name: Arc<str>, change: TopicChange },
+    Submit {
+        request_id: Option<Arc<str>>,
+        wants: Vec<Want>,
+    },
+    Cancel {
+        job: JobId,
+    },
+    Retry {
+        job: JobId,
+        request_id: Arc<str>,
+    },
+    Get {
+        job: JobId,
+    },
+    Wait {
+        job: JobId,
+    },
+    Explain {
+        job: JobId,
+    },
+    Topic {
+        name: Arc<str>,
+        change: TopicChange,
+    },
     /// Results by token, outside a stream.
-    Report { said: Vec<(Token, Word)> },
+    Report {
+        said: Vec<(Token, Word)>,
+    },
 }
 
 /// One job asked for.
@@ -47,7 +66,7 @@ pub(crate) enum Said {
     Job(Arc<Job>),
     Explained,
     TopicSet,
-    Reported(Vec<(usize, RejectCode)>),
+    Reported,
     Refused(Refused),
 }
 
@@ -106,7 +125,6 @@ impl Word {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Name {
     Id(u64),
-    Token(Token),
 }
 
 /// A lease a returning worker names.
@@ -120,15 +138,14 @@ pub(crate) struct HeldLease {
 /// Frames from a worker.
 #[derive(Clone, Debug)]
 pub(crate) enum Up {
-    Hello { worker: usize, process: u32 },
-    Resume { worker: usize, process: u32, session: SessionId, held: Vec<HeldLease> },
+    Hello { worker: usize },
+    Resume { worker: usize, session: SessionId, held: Vec<HeldLease>, granted: u64 },
     Credit { granted_total: u64 },
     Heartbeat { no: u64, digest: u64, last_assign: u64, last_report: u64 },
     Acked { accepted: Vec<u64>, refused: Vec<u64> },
     Report { seq: u64, updates: Vec<(Name, Word)> },
     ControlsAcked(Vec<u64>),
     Sync { held: Vec<HeldLease> },
-    Drain,
 }
 
 /// Frames to a worker.
@@ -150,6 +167,8 @@ pub(crate) struct Resumed {
     pub(crate) verdicts: Vec<(u64, Verdict)>,
     pub(crate) unknown_to_worker: Vec<u64>,
     pub(crate) last_report: u64,
+    /// Credit used so far: grants go on from here.
+    pub(crate) assigned: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -46,7 +46,6 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Holding {
     pub(crate) token: Token,
-    pub(crate) assign: u64,
     pub(crate) stage: Stage,
     is_poison: bool,
     is_destined_to_fail: bool,
@@ -163,10 +162,9 @@ impl World {
         worker.opened_at = now;
         worker.last_assign = 0;
         worker.beats.clear();
-        let process = worker.process;
         let frame = match worker.session {
-            Some(session) => Up::Resume { worker: w, process, session, held: worker.held() },
-            None => Up::Hello { worker: w, process },
+            Some(session) => Up::Resume { worker: w, session, held: worker.held(), granted: worker.granted },
+            None => Up::Hello { worker: w },
         };
         self.send_up(stream, frame);
         if !self.nodes[node].is_alive() {
@@ -249,7 +247,9 @@ impl World {
     pub(crate) fn on_down(&mut self, w: usize, frame: Down) {
         let Some(stream) = self.workers[w].stream else { return };
         match frame {
-            Down::Welcome { session, ttl, resumed, is_new } => self.welcomed(w, stream, session, ttl, resumed, is_new),
+            Down::Welcome { session, ttl, resumed, is_new } => {
+                self.welcomed(w, stream, session, ttl, resumed, is_new)
+            }
             Down::Refused => {
                 self.close_at_worker(stream);
                 self.stream_lost(w);
@@ -262,7 +262,7 @@ impl World {
             }
             Down::Assign { no, list } => {
                 self.workers[w].last_assign = no;
-                self.assigned(w, stream, no, list);
+                self.assigned(w, stream, list);
             }
             Down::ReportAck { durable, rejected } => self.report_acked(w, durable, &rejected),
             Down::Controls(list) => {
@@ -286,8 +286,15 @@ impl World {
         }
     }
 
-    fn welcomed(&mut self, w: usize, stream: u64, id: SessionId, ttl: Span, resumed: Option<Resumed>, is_new: bool) {
-        let now = self.now;
+    fn welcomed(
+        &mut self,
+        w: usize,
+        stream: u64,
+        id: SessionId,
+        ttl: Span,
+        resumed: Option<Resumed>,
+        is_new: bool,
+    ) {
         let worker = &mut self.workers[w];
         worker.is_welcome = true;
         worker.ttl = ttl;
@@ -299,12 +306,11 @@ impl World {
             worker.outbox.clear();
             worker.report_seq = 0;
         }
-        worker.granted = u64::from(SLOTS).saturating_sub(worker.leases.len() as u64);
+        // Grants go on from what was used; what is dropped on the way is granted as it is dropped.
+        let used = resumed.as_ref().map_or(0, |r| r.assigned);
+        worker.granted = used + u64::from(SLOTS).saturating_sub(worker.leases.len() as u64);
         if let Some(resumed) = resumed {
             self.reconcile_here(w, resumed);
-            let worker = &mut self.workers[w];
-            // What was dropped just now must not count twice: a new stream counts from nothing.
-            worker.granted = u64::from(SLOTS).saturating_sub(worker.leases.len() as u64);
         }
         let granted_total = self.workers[w].granted;
         self.send_up(stream, Up::Credit { granted_total });
@@ -315,7 +321,9 @@ impl World {
         for (lease, verdict) in &resumed.verdicts {
             match verdict {
                 Verdict::Keep | Verdict::ResendResult => {}
-                Verdict::Cancel => self.controlled(w, *lease, &Stop::Cancel { reason: "told on resume".into() }),
+                Verdict::Cancel => {
+                    self.controlled(w, *lease, &Stop::Cancel { reason: "told on resume".into() })
+                }
                 Verdict::Lost | Verdict::AlreadyTerminal => self.drop_lease(w, *lease),
             }
         }
@@ -328,7 +336,7 @@ impl World {
         }
     }
 
-    fn assigned(&mut self, w: usize, stream: u64, no: u64, list: Vec<Assignment>) {
+    fn assigned(&mut self, w: usize, stream: u64, list: Vec<Assignment>) {
         let kind = if self.is_calm { Kind::Honest } else { self.workers[w].kind };
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
         for Assignment { lease, token, job } in list {
@@ -337,7 +345,6 @@ impl World {
             let body = &job.spec.payload.data;
             let holding = Holding {
                 token,
-                assign: no,
                 stage: Stage::Offered,
                 is_poison: body.starts_with(b"poison"),
                 is_destined_to_fail: body.starts_with(b"fail"),
@@ -348,6 +355,9 @@ impl World {
             let roll = worker.roll.below(100);
             let wait = worker.roll.skewed(1, 100);
             match kind {
+                _ if body.starts_with(b"unwanted") && self.strikes(Fault::OfferRefused) => {
+                    refused.push(lease)
+                }
                 Kind::NeverAcks if roll < 70 && self.strikes(Fault::NoAck) => continue,
                 Kind::Refuser if roll < 60 && self.strikes(Fault::OfferRefused) => refused.push(lease),
                 Kind::NeverStarts if roll < 70 && self.strikes(Fault::NoStart) => accepted.push(lease),
@@ -376,7 +386,8 @@ impl World {
         }
         let worker = &mut self.workers[w];
         worker.unacked.retain(|seq, _| *seq > durable);
-        let done = worker.leases.iter().filter(|(_, h)| matches!(h.stage, Stage::Reported(seq) if seq <= durable));
+        let done =
+            worker.leases.iter().filter(|(_, h)| matches!(h.stage, Stage::Reported(seq) if seq <= durable));
         let done: Vec<u64> = done.map(|(lease, _)| *lease).collect();
         done.into_iter().chain(stale).for_each(|lease| self.drop_lease(w, lease));
         for lease in cancelled {
@@ -428,7 +439,9 @@ impl World {
     fn start(&mut self, w: usize, lease: u64) {
         let is_slow = self.workers[w].kind == Kind::Slow && !self.is_calm;
         let worker = &mut self.workers[w];
-        let Some(holding) = worker.leases.get_mut(&lease).filter(|h| h.stage == Stage::Offered) else { return };
+        let Some(holding) = worker.leases.get_mut(&lease).filter(|h| h.stage == Stage::Offered) else {
+            return;
+        };
         holding.stage = Stage::Running;
         if holding.is_poison {
             self.cover.strike(Fault::Poison);
@@ -453,21 +466,25 @@ impl World {
         let is_calm = self.is_calm;
         let worker = &mut self.workers[w];
         let kind = if is_calm { Kind::Honest } else { worker.kind };
-        let Some(holding) = worker.leases.get(&lease).filter(|h| !matches!(h.stage, Stage::Reported(_))) else { return };
-        let (serial, is_stopping, fails) = (holding.token.serial, holding.is_stopping, holding.is_destined_to_fail);
+        let Some(holding) = worker.leases.get(&lease).filter(|h| !matches!(h.stage, Stage::Reported(_)))
+        else {
+            return;
+        };
+        let (serial, is_stopping, fails) =
+            (holding.token.serial, holding.is_stopping, holding.is_destined_to_fail);
         let roll = worker.roll.below(100);
         let word = if is_stopping {
             if roll < 80 { Word::Cancelled } else { Word::Released }
         } else if kind == Kind::Releaser && roll < 40 {
             Word::Released
         } else if fails || roll < 6 {
-            let kind = if roll % 3 == 0 { "FatalError" } else { "TransientError" };
+            let kind = if roll.is_multiple_of(3) { "FatalError" } else { "TransientError" };
             let retry = match roll % 5 {
                 0 => Directive::NoRetry,
                 1 => Directive::After(Span(worker.roll.skewed(100, 5_000))),
                 _ => Directive::Default,
             };
-            Word::Failed { kind: kind.into(), retryable: roll % 7 != 0, retry }
+            Word::Failed { kind: kind.into(), retryable: !roll.is_multiple_of(7), retry }
         } else if roll < 15 && !is_calm {
             let wait = worker.roll.skewed(100, 5_000);
             let word = if roll < 11 { Word::Progress } else { Word::Checkpoint(format!("{serial}:cp")) };
@@ -492,10 +509,10 @@ impl World {
 
     fn flush(&mut self, w: usize) {
         let worker = &mut self.workers[w];
-        if worker.outbox.is_empty() || !worker.is_welcome {
+        if worker.outbox.is_empty() {
             return;
         }
-        let Some(stream) = worker.stream else {
+        let Some(stream) = worker.stream.filter(|_| worker.is_welcome) else {
             // The outbox goes out with the next stream.
             return self.plan_act(w, 500, Act::Flush);
         };

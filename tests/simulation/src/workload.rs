@@ -8,7 +8,8 @@ use coretex_domain::{Payload, Span, Time};
 use std::sync::Arc;
 
 /// Topics of every run. The last is one the built-in policy denies.
-pub(crate) const TOPICS: [&str; 7] = ["plain", "keyed", "capped", "rated", "timed", "deep", "sys.destroy.all"];
+pub(crate) const TOPICS: [&str; 7] =
+    ["plain", "keyed", "capped", "rated", "timed", "deep", "sys.destroy.all"];
 
 /// Settings a topic has from the start; `None` leaves it without a row.
 pub(crate) fn settings(topic: &str, roll: &mut Rng) -> Option<Settings> {
@@ -20,7 +21,8 @@ pub(crate) fn settings(topic: &str, roll: &mut Rng) -> Option<Settings> {
             settings.concurrency_per_key = Some(roll.between(1, 2) as u32);
         }
         "rated" => {
-            settings.rate = Some(Rate { limit: roll.between(1, 20) as u32, per: Span::secs(roll.between(1, 3)) });
+            settings.rate =
+                Some(Rate { limit: roll.between(1, 20) as u32, per: Span::secs(roll.between(1, 3)) });
             let per_key = Rate { limit: roll.between(1, 90) as u32, per: Span::secs(roll.between(1, 5)) };
             settings.rate_per_key = roll.chance(6_000).then_some(per_key);
         }
@@ -69,6 +71,7 @@ pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
     let body = match roll.below(100) {
         0 => "poison",
         1..=12 => "fail",
+        13 | 14 => "unwanted",
         _ => "work",
     };
     let mut spec = Spec::new(topic, Payload::json(format!("{body} {}", roll.below(1_000)).into_bytes()));
@@ -121,5 +124,9 @@ pub(crate) fn changed(topic: &str, old: &Settings, roll: &mut Rng) -> Settings {
 
 pub(crate) fn key(roll: &mut Rng, client: usize, no: u64) -> Arc<str> {
     // Some keys are shared by all clients: who comes first makes the job.
-    if roll.chance(500) { format!("shared{}", roll.below(20)).into() } else { format!("k{client}.{no}").into() }
+    if roll.chance(500) {
+        format!("shared{}", roll.below(20)).into()
+    } else {
+        format!("k{client}.{no}").into()
+    }
 }

@@ -5,7 +5,7 @@ use crate::cover::Cover;
 use crate::event::{Due, Event};
 use crate::fault::Fault;
 use crate::net::{Cut, Stream};
-use crate::node::Node;
+use crate::node::{EXCUSE_MS, Node};
 use crate::options::Options;
 use crate::oracle::Oracle;
 use crate::pipe::Underway;
@@ -21,9 +21,11 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// Trace lines kept for a failure.
-const TRACE_KEPT: usize = 20_000;
+const TRACE_KEPT: usize = 400_000;
 /// Characters of a trace line.
 const LINE_MAX: usize = 240;
+/// The latest a timer may fire while nothing is disturbed.
+const LAG_MAX_MS: u64 = 5_000;
 /// Events after which a run is called endless.
 const EVENTS_MAX: u64 = 2_000_000;
 
@@ -205,8 +207,12 @@ impl World {
             }
             Event::Said { to, node, said } => self.on_said(to, node, said.map(|s| *s)),
             Event::Up { stream, frame } => {
-                let is_open =
-                    |s: &&Stream| s.is_open_at_node && !s.eats_up && self.is(s.node, s.boot) && self.nodes[s.node].is_alive();
+                let is_open = |s: &&Stream| {
+                    s.is_open_at_node
+                        && !s.eats_up
+                        && self.is(s.node, s.boot)
+                        && self.nodes[s.node].is_alive()
+                };
                 if self.streams.get(&stream).filter(is_open).is_some() {
                     self.on_up(stream, *frame);
                 }
@@ -277,13 +283,12 @@ impl World {
 
     /// How late the earliest timer of a loop is, if nothing excuses it.
     pub(crate) fn note_lag(&mut self, n: usize, who: usize, wall: Time) {
-        let is_quiet = self.now >= self.nodes[n].quiet_since + 20_000 && self.now >= self.slow_until + 20_000;
+        let is_quiet = self.now >= self.nodes[n].excused_until && self.now >= self.slow_until + EXCUSE_MS;
         if let (true, Some(due)) = (is_quiet, self.nodes[n].loops[who].view.next_due()) {
             let lag = wall.since(due).0;
             self.cover.timer_lag_max = self.cover.timer_lag_max.max(lag);
-            if lag > 5_000 {
-                self.trace(|| format!("LAG node {n} loop {who}: {lag} ms late"));
-                if std::env::var("LAGV").is_ok() { self.oracle.violate("LAG", || format!("{lag}")); }
+            if lag > LAG_MAX_MS {
+                self.oracle.violate("I-21", || format!("a timer of node {n} loop {who} fires {lag} ms late"));
             }
         }
     }

@@ -45,15 +45,19 @@ impl Stream {
         Ok(Stream { out: Some(out), frames, kept: VecDeque::new() })
     }
 
-    /// The status a first frame is refused with, wherever in the stream it comes.
-    pub async fn refused(api: &Api, first: Out) -> Status {
+    /// The status a first frame is refused with, wherever in the stream it comes; or the frame that welcomes it.
+    pub async fn try_refused(api: &Api, first: Out) -> Result<Status, Option<In>> {
         match Stream::open(api, first).await {
             Ok(mut stream) => match stream.next(PATIENCE).await {
-                Err(status) => status,
-                Ok(frame) => panic!("the first frame was answered by {frame:?}"),
+                Err(status) => Ok(status),
+                Ok(frame) => Err(frame),
             },
-            Err(status) => status,
+            Err(status) => Ok(status),
         }
+    }
+
+    pub async fn refused(api: &Api, first: Out) -> Status {
+        Stream::try_refused(api, first).await.unwrap_or_else(|frame| panic!("it was answered by {frame:?}"))
     }
 
     pub fn send(&self, frame: Out) {

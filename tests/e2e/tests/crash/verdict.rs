@@ -24,6 +24,10 @@ pub(crate) struct Verdict {
     pub(crate) wrong_ends: Vec<String>,
     pub(crate) gaps: Vec<String>,
     pub(crate) conflicts: Vec<String>,
+    /// Workers that were sent more than they granted.
+    pub(crate) overruns: Vec<String>,
+    /// What fsck had against the store after a kill.
+    pub(crate) unsound: Vec<String>,
 }
 
 impl Verdict {
@@ -36,6 +40,8 @@ impl Verdict {
             ("ended wrong", &self.wrong_ends),
             ("gaps in attempts", &self.gaps),
             ("contradictions", &self.conflicts),
+            ("workers overrun", &self.overruns),
+            ("unsound stores", &self.unsound),
         ];
         let found: Vec<String> = faults
             .iter()

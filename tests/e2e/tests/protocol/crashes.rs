@@ -135,7 +135,7 @@ async fn c08_a_node_that_leaves_under_load_says_so_and_nothing_runs_twice() {
         server.restart().await;
         ended_well(api, &jobs, 1).await;
         let ledger = worker.stop().await;
-        assert_eq!((ledger.fenced, ledger.lost), (0, 0), "{ledger:?}");
+        assert_eq!((ledger.fenced, ledger.lost, ledger.overrun), (0, 0, 0), "{ledger:?}");
         assert!(ledger.starts.values().all(|n| *n == 1), "a job was begun twice");
         assert_eq!(ledger.sessions, 1, "the session was not taken up again");
     })

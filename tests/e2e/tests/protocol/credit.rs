@@ -5,6 +5,7 @@ use coretex_contract::v1 as pb;
 use coretex_contract::v1::connect_response::Frame as In;
 use coretex_contract::v1::{ErrorReason, JobState};
 use coretex_e2e::api::{Api, spec};
+use coretex_e2e::faults::Proxy;
 use coretex_e2e::frames::{self, LANE};
 use coretex_e2e::process::Setup;
 use coretex_e2e::worker::{PATIENCE, Worker};
@@ -136,6 +137,34 @@ async fn c10_a_lane_without_credit_gets_nothing() {
         worker.credit(LANE, 1);
         let last = worker.assignments(1).await;
         worker.finish(&last).await;
+        crate::ended_well(api, &jobs, 1).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_does_not_hand_out_credit_twice() {
+    scenario(both(), async |server, api| {
+        let proxy = Proxy::before(server.addr()).await;
+        let hello = frames::hello("c10-again", &["job.c10"], 8, TTL);
+        let mut worker = Worker::join(&Api::to(&proxy.url()), hello).await;
+        let jobs = api.submit_many(&spec("job.c10"), 20).await;
+        for _ in 0..2 {
+            worker.credit(LANE, 4);
+            let assigned = worker.assignments(4).await;
+            worker.finish(&assigned).await;
+        }
+        worker.credit(LANE, 4);
+        let held = worker.assignments(4).await;
+        worker.start(&held).await;
+        proxy.cut();
+        // Twelve units granted, twelve used: after the resume there is nothing left, and nothing comes.
+        worker.resume(&Api::to(&proxy.url())).await;
+        worker.gets_nothing_for(Duration::from_millis(500)).await;
+        worker.finish(&held).await;
+        worker.credit(LANE, 8);
+        let rest = worker.assignments(8).await;
+        worker.finish(&rest).await;
         crate::ended_well(api, &jobs, 1).await;
     })
     .await;

@@ -65,7 +65,8 @@ fn parse() -> Result<Args, String> {
             "--budget" => args.budget = number(value()?)?,
             "--mutant" => {
                 let name = value()?;
-                args.planted = Some(Planted::from_name(&name).ok_or_else(|| format!("no planted fault `{name}`"))?);
+                args.planted =
+                    Some(Planted::from_name(&name).ok_or_else(|| format!("no planted fault `{name}`"))?);
             }
             "--mutants" => args.all_planted = true,
             "--trace" => args.trace = true,
@@ -157,7 +158,8 @@ fn is_deterministic(args: &Args) -> bool {
 /// Runs that failed once: never again.
 fn corpus() -> Vec<(u64, Narrow)> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let mut files: Vec<_> = std::fs::read_dir(here).into_iter().flatten().flatten().map(|f| f.path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(here).into_iter().flatten().flatten().map(|f| f.path()).collect();
     files.sort();
     let mut runs = Vec::new();
     for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "txt")) {
@@ -181,7 +183,8 @@ fn mutants(args: &Args) -> bool {
         return false;
     }
     let begun = Instant::now();
-    let seeds: Vec<(u64, Narrow)> = (args.start..args.start + args.budget).map(|s| (s, args.narrow.clone())).collect();
+    let seeds: Vec<(u64, Narrow)> =
+        (args.start..args.start + args.budget).map(|s| (s, args.narrow.clone())).collect();
     let (mut caught, mut total) = (0, 0);
     println!("--- evidence: planted faults ---");
     for planted in Planted::all() {
@@ -193,9 +196,19 @@ fn mutants(args: &Args) -> bool {
                 caught += 1;
                 let how: String = failure.violation.chars().take(100).collect();
                 let how = how.replace('\n', " ");
-                println!("mutant.{} = caught after {} seeds by seed {}: {how}", planted.name(), figures.seeds, failure.seed);
+                println!(
+                    "mutant.{} = caught after {} seeds by seed {}: {how}",
+                    planted.name(),
+                    figures.seeds,
+                    failure.seed
+                );
             }
-            None => println!("mutant.{} = SURVIVED {} seeds ({})", planted.name(), figures.seeds, planted.meaning()),
+            None => println!(
+                "mutant.{} = SURVIVED {} seeds ({})",
+                planted.name(),
+                figures.seeds,
+                planted.meaning()
+            ),
         }
     }
     println!("mutants.caught = {caught}/{total}");

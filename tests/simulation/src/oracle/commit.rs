@@ -1,11 +1,11 @@
 //! What every commit must keep: legality, one terminal, fences, keys, dead letters, slots.
 
+use super::Oracle;
 use super::life::{Life, Setting};
-use super::{Exec, Oracle};
 use crate::cover::Cover;
 use crate::store::SimStore;
-use coretex_domain::job::{Close, Event, EventKind, Job, StateKind, machine};
 use coretex_domain::JobKey;
+use coretex_domain::job::{Close, Event, EventKind, Job, StateKind, machine};
 use coretex_ports::{Group, Write};
 use std::sync::Arc;
 
@@ -29,8 +29,14 @@ impl Oracle {
                         self.violate("I-05", || format!("key {} named {old} and is given to {new}", row.key));
                     }
                 }
-                Write::DeadLetter(letter) => self.check_letter(store, group, letter.job_id.key(&letter.namespace)),
-                Write::Job { .. } | Write::Session(_) | Write::SessionEnd(_) | Write::Secret(..) | Write::Output { .. } => {}
+                Write::DeadLetter(letter) => {
+                    self.check_letter(store, group, letter.job_id.key(&letter.namespace))
+                }
+                Write::Job { .. }
+                | Write::Session(_)
+                | Write::SessionEnd(_)
+                | Write::Secret(..)
+                | Write::Output { .. } => {}
             }
         }
         // A job may be written more than once in a group: each write stands on the one before.
@@ -80,7 +86,7 @@ impl Oracle {
     /// A request that was refused must leave no trace (I-04).
     fn trace_of(&mut self, actor: &str, did: &str) {
         let Some(exec) = actor.strip_prefix('e').and_then(|n| n.parse::<u64>().ok()) else { return };
-        let known = self.execs.entry(exec).or_insert_with(Exec::default);
+        let known = self.execs.entry(exec).or_default();
         known.traces += 1;
         if known.was_denied {
             self.violate("I-04", || format!("request e{exec} was refused and then {did}"));
@@ -102,8 +108,11 @@ impl Oracle {
         if ours != theirs {
             self.violate("I-07", || format!("job {}: counters {theirs:?}, the model has {ours:?}", job.id));
         }
-        if life.lease != job.state.lease().map(|l| l.serial) || life.is_over != job.state.kind().is_terminal() {
-            self.violate("I-08", || format!("job {}: state {:?}, the model has {life:?}", job.id, job.state.kind()));
+        if life.lease != job.state.lease().map(|l| l.serial) || life.is_over != job.state.kind().is_terminal()
+        {
+            self.violate("I-08", || {
+                format!("job {}: state {:?}, the model has {life:?}", job.id, job.state.kind())
+            });
         }
         if self.cancelled.contains(&job.key()) && life.lease.is_some() && life.cancel.is_none() {
             self.violate("I-13", || format!("job {}: leased after its cancel was confirmed", job.id));
@@ -116,7 +125,8 @@ impl Oracle {
         if !has_succeeded || old.is_some_and(|o| o.state.kind().is_terminal()) {
             return;
         }
-        let said = job.result.as_ref().map(|r| String::from_utf8_lossy(&r.data).into_owned()).unwrap_or_default();
+        let said =
+            job.result.as_ref().map(|r| String::from_utf8_lossy(&r.data).into_owned()).unwrap_or_default();
         let by = said.split(':').next().unwrap_or_default();
         let open = open_before.unwrap_or(life.serial);
         if by != "*" && by != open.to_string() && by != life.serial.to_string() {
@@ -130,7 +140,10 @@ impl Oracle {
         if old.is_none()
             && let Some(name) = &job.spec.options().idempotency_key
         {
-            let here = group.writes.iter().any(|w| matches!(w, Write::Key(row) if row.key == *name && row.job_id == job.id));
+            let here = group
+                .writes
+                .iter()
+                .any(|w| matches!(w, Write::Key(row) if row.key == *name && row.job_id == job.id));
             let before = store.keys.get(name).is_some_and(|row| row.job_id == job.id);
             if !here && !before {
                 self.violate("I-05", || format!("job {} was made without the row of its key {name}", job.id));
@@ -149,7 +162,9 @@ impl Oracle {
                 .is_some_and(|rows| rows.iter().any(|(_, row)| row.settings.dead_letters_off));
             let wanted = usize::from(kind.leaves_dead_letter());
             if letters != wanted && !(letters == 0 && may_be_off) {
-                self.violate("I-14", || format!("job {} ended {} with {letters} dead letters", job.id, kind.name()));
+                self.violate("I-14", || {
+                    format!("job {} ended {} with {letters} dead letters", job.id, kind.name())
+                });
             }
         }
     }
@@ -171,12 +186,14 @@ impl Oracle {
         change(running);
         let running = *running;
         let rows = self.rows.get(&topic).map_or(&[][..], |rows| rows.as_slice());
-        let is_new = is && old.and_then(|o| o.state.lease()).map(|l| l.serial) != job.state.lease().map(|l| l.serial);
+        let is_new =
+            is && old.and_then(|o| o.state.lease()).map(|l| l.serial) != job.state.lease().map(|l| l.serial);
         let mut broken = None;
         if let Some(key) = job.spec.options().concurrency_key.clone() {
             let count = self.slots.entry((topic.clone(), key.clone())).or_default();
             change(count);
-            let limit = rows.iter().filter_map(|(_, r)| r.settings.concurrency_per_key).max().unwrap_or(1).max(1);
+            let limit =
+                rows.iter().filter_map(|(_, r)| r.settings.concurrency_per_key).max().unwrap_or(1).max(1);
             if *count > limit {
                 broken = Some(format!("{count} open leases of key {key}, at most {limit} may be"));
             }
@@ -221,9 +238,13 @@ fn live_through(
         life.live(entry, on)?;
         state = next;
         match &entry.event {
-            Event::AttemptFailed(closed) => cover.duplicate_starts += u64::from(closed.0.close == Close::WorkerLost),
+            Event::AttemptFailed(closed) => {
+                cover.duplicate_starts += u64::from(closed.0.close == Close::WorkerLost)
+            }
             Event::Failed(closed) => cover.duplicate_starts += u64::from(closed.close == Close::WorkerLost),
-            Event::Submitted { actor } => traces.extend(actor.as_ref().map(|a| (a.to_string(), "made a job"))),
+            Event::Submitted { actor } => {
+                traces.extend(actor.as_ref().map(|a| (a.to_string(), "made a job")))
+            }
             Event::CancelRequested(cancel) => traces.push((cancel.actor.to_string(), "cancelled a job")),
             Event::Cancelled if !is_told => {
                 let cancel = on.job.rare().cancel.as_ref();

@@ -79,7 +79,9 @@ impl Life {
                 self.lease = None;
                 match self.deliveries < DELIVERIES_MAX {
                     true => Ok(()),
-                    false => wrong("I-11", format!("offered again after {} deliveries ({why:?})", self.deliveries)),
+                    false => {
+                        wrong("I-11", format!("offered again after {} deliveries ({why:?})", self.deliveries))
+                    }
                 }
             }
             Event::Released => {
@@ -199,7 +201,10 @@ impl Life {
         };
         if !may {
             let (attempts, lost, released) = (self.attempts, self.lost, self.released);
-            return wrong("I-11", format!("tried again after {attempts} attempts, {lost} lost, {released} released"));
+            return wrong(
+                "I-11",
+                format!("tried again after {attempts} attempts, {lost} lost, {released} released"),
+            );
         }
         self.in_time(closed.close, time, on)?;
         if !matches!(closed.close, Close::Failed) {
@@ -218,9 +223,7 @@ impl Life {
     fn in_time(&self, close: Close, time: Time, on: &Setting<'_>) -> Verdict {
         let started = self.started;
         let is_due = match close {
-            Close::TimedOut => {
-                on.any(|_, t| time >= started + t.start_to_close.unwrap_or(Span::hours(1)))
-            }
+            Close::TimedOut => on.any(|_, t| time >= started + t.start_to_close.unwrap_or(Span::hours(1))),
             Close::Stalled => on.any(|_, t| t.stall.is_some_and(|span| time >= started + span)),
             Close::Failed | Close::NonRetryable | Close::WorkerLost | Close::Undeliverable => true,
         };

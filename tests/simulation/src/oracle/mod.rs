@@ -7,7 +7,7 @@ mod life;
 use crate::cover::Cover;
 use crate::options::Options;
 use crate::store::SimStore;
-use crate::wire::{Caller, Refused, Said, Why};
+use crate::wire::{Refused, Said, Why};
 use coretex_domain::job::{EventKind, Job, StateKind};
 use coretex_domain::policy::Verdict;
 use coretex_domain::topic::Topic;
@@ -23,8 +23,6 @@ use std::sync::Arc;
 struct Exec {
     /// Told that nothing was done and never will be.
     was_denied: bool,
-    /// Told nothing, or that nobody knows.
-    is_open: bool,
     /// Jobs it made and cancels it wrote, as committed.
     traces: u32,
 }
@@ -45,6 +43,8 @@ pub(crate) struct Oracle {
     /// Every row a topic ever had, with the simulated time of its commit.
     rows: FxHashMap<Arc<str>, Vec<(u64, Arc<Topic>)>>,
     outages: FxHashSet<u64>,
+    /// Lives of which a group was not written: what comes after it must not be either.
+    broken_lives: FxHashSet<(usize, u32, u32)>,
     pub(crate) conflicts: u64,
 }
 
@@ -62,6 +62,7 @@ impl Oracle {
             running: FxHashMap::default(),
             rows: FxHashMap::default(),
             outages: FxHashSet::default(),
+            broken_lives: FxHashSet::default(),
             conflicts: 0,
         }
     }
@@ -73,12 +74,9 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn on_exec(&mut self, exec: u64, _from: Caller) {
-        self.execs.insert(exec, Exec { is_open: true, ..Exec::default() });
+    pub(crate) fn on_exec(&mut self, exec: u64) {
+        self.execs.insert(exec, Exec::default());
     }
-
-    /// Nobody will ever answer this execution.
-    pub(crate) fn on_silence(&mut self, _exec: u64) {}
 
     pub(crate) fn on_policy(&mut self, version: u64, is_out: bool) {
         if is_out {
@@ -86,12 +84,17 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn acked_count(&self) -> u64 {
-        self.acked.len() as u64
+    /// Groups rest on the groups before them: none may be written after one that was not (I-04).
+    pub(crate) fn on_order(&mut self, life: (usize, u32, u32), is_written: bool) {
+        if !is_written {
+            self.broken_lives.insert(life);
+        } else if self.broken_lives.contains(&life) {
+            self.violate("I-04", || format!("a group of {life:?} was written after one that was not"));
+        }
     }
 
-    pub(crate) fn has_row(&self, topic: &str) -> bool {
-        self.rows.contains_key(topic)
+    pub(crate) fn acked_count(&self) -> u64 {
+        self.acked.len() as u64
     }
 
     /// Concurrency keys that were ever used, with their topics.
@@ -100,7 +103,7 @@ impl Oracle {
     }
 
     /// A node gives an answer; from here on it binds (I-03, I-04, I-05, I-13, I-44).
-    pub(crate) fn on_answer(&mut self, exec: u64, said: &Said, store: &SimStore, _now: u64) {
+    pub(crate) fn on_answer(&mut self, exec: u64, said: &Said, store: &SimStore) {
         match said {
             Said::Submitted(answers) => {
                 for answer in answers {
@@ -125,10 +128,12 @@ impl Oracle {
                 let known = self.execs.entry(exec).or_default();
                 known.was_denied = true;
                 if known.traces > 0 {
-                    self.violate("I-04", || format!("request e{exec} was refused ({why:?}) although it is committed"));
+                    self.violate("I-04", || {
+                        format!("request e{exec} was refused ({why:?}) although it is committed")
+                    });
                 }
             }
-            Said::Refused(_) | Said::Explained | Said::TopicSet | Said::Reported(_) => {}
+            Said::Refused(_) | Said::Explained | Said::TopicSet | Said::Reported => {}
         }
     }
 
@@ -138,7 +143,9 @@ impl Oracle {
             None => self.violate("I-03", || format!("job {} was told of and is not in the store", job.id)),
             Some(stored) if stored.revision < job.revision => {
                 let (told, has) = (job.revision, stored.revision);
-                self.violate("I-04", || format!("job {} was told at revision {told}, the store has {has}", job.id));
+                self.violate("I-04", || {
+                    format!("job {} was told at revision {told}, the store has {has}", job.id)
+                });
             }
             Some(stored) if stored.history[..job.history.len()] != job.history[..] => {
                 self.violate("I-17", || format!("job {} was told with another history than stored", job.id));
@@ -171,7 +178,7 @@ impl Oracle {
     }
 
     /// A group was decided, not yet committed (I-15, I-16, I-21).
-    pub(crate) fn on_turn(&mut self, view: &View, writes: &[KernelWrite], _store: &SimStore) {
+    pub(crate) fn on_turn(&mut self, view: &View, writes: &[KernelWrite]) {
         let version = view.policy().version;
         for write in writes {
             let KernelWrite::Job { job, fresh } = write else { continue };
@@ -181,7 +188,8 @@ impl Oracle {
             if is_leased && job.state.lease().is_some() {
                 let decision = job.decision.as_ref();
                 let allows = decision.is_some_and(|d| {
-                    matches!(d.verdict, Verdict::Allow | Verdict::AllowWithConstraints) && d.policy_version == version
+                    matches!(d.verdict, Verdict::Allow | Verdict::AllowWithConstraints)
+                        && d.policy_version == version
                 });
                 if !allows {
                     self.violate("I-15", || {
@@ -189,7 +197,8 @@ impl Oracle {
                     });
                 }
             }
-            if let Some(decision) = job.decision.as_ref().filter(|d| self.outages.contains(&d.policy_version)) {
+            if let Some(decision) = job.decision.as_ref().filter(|d| self.outages.contains(&d.policy_version))
+            {
                 let text = format!("{decision:?}");
                 self.violate("I-16", || format!("job {} was judged while nobody could: {text}", job.id));
             }
@@ -199,7 +208,11 @@ impl Oracle {
             {
                 let next = view.next_due();
                 self.violate("I-12", || {
-                    format!("job {} ({}) is due at {due:?}, its loop at {next:?}", job.id, job.state.kind().name())
+                    format!(
+                        "job {} ({}) is due at {due:?}, its loop at {next:?}",
+                        job.id,
+                        job.state.kind().name()
+                    )
                 });
             }
         }
@@ -209,9 +222,9 @@ impl Oracle {
         cover.jobs = store.jobs.len() as u64;
         cover.dead_letters = store.letters.len() as u64;
         cover.conflicts = self.conflicts;
-        cover.unknown_resolved = cover.unknown_outcomes;
-        let lost = self.acked.iter().find(|key| !store.jobs.contains_key(key)).copied();
-        if let Some(key) = lost {
+        let mut lost = self.acked.iter().filter(|key| !store.jobs.contains_key(key));
+        cover.lost = lost.clone().count() as u64;
+        if let Some(key) = lost.next().copied() {
             self.violate("I-03", || format!("an acknowledged job is gone: {key:?}"));
         }
     }

@@ -75,14 +75,10 @@ impl Program {
             .for_each(tokio::task::AbortHandle::abort);
         match ended {
             Ended::Cancelled(cancelled) => Err(cancelled.into()),
+            // A program that met the closed pipe may have ended before the flood was seen.
+            Ended::Exited(_) if bytes.len() > most => Err(self.too_large()),
             Ended::TooMuch => Err(self.too_large()),
-            Ended::Exited(status) if status.success() => {
-                if bytes.len() > most {
-                    Err(self.too_large())
-                } else {
-                    Ok(self.payload(bytes))
-                }
-            }
+            Ended::Exited(status) if status.success() => Ok(self.payload(bytes)),
             Ended::Exited(status) => Err(failed(status, &said)),
         }
     }
