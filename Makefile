@@ -50,7 +50,7 @@ sim: ## the simulator on $(SEEDS) seeds, then every planted mutant
 
 model: ## exhaust the lease and ownership model
 	@mkdir -p $(EVIDENCE)
-	CORETEX_EVIDENCE=$(EVIDENCE) $(CARGO) test --locked --profile sim -p coretex-model -- --nocapture
+	$(CARGO) test --locked --profile sim -p coretex-model --test exhaust -- --nocapture | tee $(EVIDENCE)/model.txt
 
 e2e: tools ## the real binary: protocol conformance, kills, foreign clients, examples, demo
 	@mkdir -p $(EVIDENCE)

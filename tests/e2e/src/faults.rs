@@ -168,3 +168,55 @@ async fn outdated(gates: &mut watch::Receiver<Gates>, generation: u64) {
         std::future::pending().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// A server that says everything back.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.into_split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                });
+            }
+        });
+        addr
+    }
+
+    async fn exchange(stream: &mut TcpStream, text: &[u8]) -> std::io::Result<Vec<u8>> {
+        stream.write_all(text).await?;
+        let mut answer = vec![0; text.len()];
+        stream.read_exact(&mut answer).await?;
+        Ok(answer)
+    }
+
+    #[tokio::test]
+    async fn held_bytes_come_later_and_cut_connections_are_reset() {
+        let proxy = Proxy::before(echo().await).await;
+        let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+        assert_eq!(exchange(&mut stream, b"one").await.unwrap(), b"one");
+        proxy.hold(Way::ToClient);
+        let held = tokio::time::timeout(Duration::from_millis(100), exchange(&mut stream, b"two")).await;
+        assert!(held.is_err(), "held bytes came");
+        proxy.release(Way::ToClient);
+        let mut late = [0; 3];
+        stream.read_exact(&mut late).await.unwrap();
+        assert_eq!(&late, b"two");
+        proxy.cut();
+        let broken =
+            tokio::time::timeout(Duration::from_secs(5), exchange(&mut stream, b"six")).await.unwrap();
+        assert!(broken.is_err(), "the connection outlived the cut");
+        let mut again = TcpStream::connect(proxy.addr()).await.unwrap();
+        assert_eq!(exchange(&mut again, b"ten").await.unwrap(), b"ten");
+        assert_eq!(proxy.accepted(), 2);
+        proxy.close();
+        let mut turned_away = TcpStream::connect(proxy.addr()).await.unwrap();
+        assert!(exchange(&mut turned_away, b"no").await.is_err());
+    }
+}

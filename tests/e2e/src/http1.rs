@@ -104,3 +104,19 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
         rest = rest.get(size + 2..)?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_whole_in_both_forms() {
+        let plain = parse(b"HTTP/1.1 404 Not Found\r\nX-A: b\r\n\r\nno").unwrap();
+        assert_eq!((plain.status, plain.header("x-a"), plain.text().as_str()), (404, Some("b"), "no"));
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        let chunked = [head.clone(), b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n".to_vec()].concat();
+        assert_eq!(parse(&chunked).unwrap().text(), "abcde");
+        assert!(parse(&[head, b"9\r\nabc".to_vec()].concat()).is_err(), "a cut answer is no answer");
+        assert!(parse(b"nonsense").is_err());
+    }
+}

@@ -107,7 +107,7 @@ fn mib(bytes: u64) -> String {
 fn wait_until_listed(server: &Server, finished: u64) -> Result<Duration> {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(300) {
-        let lag = metric(server.port, "coretex_store_index_lag")?;
+        let lag = metric(server.port, "coretex_store_lag_records")?;
         if lag == 0.0 {
             crate::say(&format!("   {finished} finished jobs are in the index"));
             return Ok(start.elapsed());
@@ -220,7 +220,7 @@ pub(super) fn drain(floor: Option<&Floor>, runs: usize, table: &mut Table) -> Re
             theirs.push(number(&last(rest_of(child, out)?)?, "per_s"));
         }
         let server = Server::start(&format!("drain-{n}"))?;
-        ours.push(number(&last(server.bench(&["backlog", "--jobs", JOBS])?)?, "per_s"));
+        ours.push(number(&last(server.bench(&["backlog", "--jobs", JOBS, "--spawn-worker"])?)?, "per_s"));
     }
     let yardstick = (!theirs.is_empty()).then(|| median(theirs));
     let ours = median(ours);
@@ -233,7 +233,7 @@ pub(super) fn memory(table: &mut Table) -> Result<()> {
     let server = Server::start("memory")?;
     std::thread::sleep(Duration::from_secs(1));
     table.row("RSS idle", mib(server.process.rss()), None, None);
-    server.bench(&["backlog", "--jobs", "1000000", "--fill-only"])?;
+    server.fill("1000000")?;
     std::thread::sleep(Duration::from_secs(5));
     table.row("RSS with 1,000,000 queued jobs", mib(server.process.rss()), None, None);
     Ok(())
@@ -282,7 +282,7 @@ pub(super) fn sessions(table: &mut Table) -> Result<()> {
 pub(super) fn recovery(table: &mut Table) -> Result<()> {
     for jobs in ["10000", "100000"] {
         let mut server = Server::start(&format!("recovery-{jobs}"))?;
-        server.bench(&["backlog", "--jobs", jobs, "--fill-only"])?;
+        server.fill(jobs)?;
         server.process.kill();
         let dir = server.dir.clone();
         std::mem::forget(server);
@@ -303,7 +303,7 @@ pub(super) fn recovery(table: &mut Table) -> Result<()> {
 pub(super) fn curve(table: &mut Table) -> Result<()> {
     for jobs in ["1000", "10000", "100000", "1000000"] {
         let server = Server::start(&format!("curve-{jobs}"))?;
-        let fill = server.bench(&["backlog", "--jobs", jobs])?;
+        let fill = server.bench(&["backlog", "--jobs", jobs, "--spawn-worker"])?;
         let drained = number(&last(fill)?, "per_s");
         table.row(&format!("drain with {jobs} queued"), format!("{:.1} us/job", 1e6 / drained), None, None);
     }

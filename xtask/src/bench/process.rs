@@ -117,6 +117,19 @@ impl Server {
         Ok(json_lines(&text))
     }
 
+    /// Queues jobs that nobody serves.
+    pub(super) fn fill(&self, jobs: &str) -> Result<()> {
+        let args = ["--addr", &self.addr(), "bench", "backlog", "--jobs", jobs];
+        let mut child =
+            Command::new(coretex()).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let out = BufReader::new(child.stdout.take().context("stdout is piped")?);
+        let filled = out.lines().map_while(Result::ok).any(|line| line.contains("PREFILLED"));
+        let _ = child.kill();
+        let _ = child.wait();
+        anyhow::ensure!(filled, "the backlog was not filled");
+        Ok(())
+    }
+
     pub(super) fn worker(&self) -> Result<Process> {
         Process::spawn(
             Command::new(coretex())

@@ -239,3 +239,52 @@ async fn differences_are_settled_on_the_same_stream() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_open_stream_is_found_by_its_silence_and_not_before() {
+    scenario(both(), async |server, api| {
+        let proxy = Proxy::before(server.addr()).await;
+        let hello = frames::hello("half", &["job.half"], 1, SHORT_TTL);
+        let mut worker = Worker::join(&Api::to(&proxy.url()), hello).await;
+        worker.credit(LANE, 1);
+        let jobs = vec![api.submit(impatient("job.half")).await];
+        let old = worker.assignments(1).await;
+        worker.start(&old).await;
+        let mut other = Worker::join(api, frames::hello("whole", &["job.half"], 1, SHORT_TTL)).await;
+        other.credit(LANE, 1);
+        // Nothing the worker sends arrives any more, and nobody closes anything.
+        proxy.hold(Way::ToServer);
+        let begin = Instant::now();
+        let new = other.assignments(1).await;
+        let waited = begin.elapsed();
+        assert!(waited >= SHORT_TTL * 7 / 10, "taken after {waited:?} of silence");
+        proxy.release(Way::ToServer);
+        worker.report(vec![frames::succeeded(old[0].lease_id)]);
+        other.finish(&new).await;
+        ended_well(api, &jobs, 2).await;
+        assert_eq!(api.job(&jobs[0]).await.worker_id, "whole");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_closed_stream_keeps_its_leases_for_the_next_one() {
+    scenario(both(), async |server, api| {
+        let proxy = Proxy::before(server.addr()).await;
+        let hello = frames::hello("closed", &["job.closed"], 3, Duration::from_secs(10));
+        let mut worker = Worker::join(&Api::to(&proxy.url()), hello).await;
+        worker.credit(LANE, 3);
+        let jobs = api.submit_many(&spec("job.closed"), 3).await;
+        let assigned = worker.assignments(3).await;
+        worker.start(&assigned).await;
+        proxy.half_close(Way::ToServer);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(api.state(&jobs[0]).await, JobState::Running);
+        proxy.cut();
+        let resumed = worker.resume(&Api::to(&proxy.url())).await;
+        assert!(resumed.verdicts.iter().all(|v| v.verdict() == LeaseVerdictKind::Keep), "{resumed:?}");
+        worker.finish(&assigned).await;
+        ended_well(api, &jobs, 1).await;
+    })
+    .await;
+}
