@@ -36,7 +36,7 @@ fn planted_flaws_are_noticed() {
         (Flaw::CancelForgotten, "I-13 a cancelled job ends so or was done before"),
     ];
     for (flaw, property) in flaws {
-        let rules = Rules { flaw, jobs: 1, ..Rules::new() };
+        let rules = Rules { flaw, net_max: 2, ..Rules::new() };
         let found = HasDiscoveries::AnyOf([property].into());
         let checker = rules.checker().threads(2).finish_when(found).spawn_bfs().join();
         assert!(checker.discovery(property).is_some(), "{flaw:?} was not noticed");
