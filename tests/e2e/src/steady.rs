@@ -43,6 +43,8 @@ pub struct Ledger {
     pub cancelled: u64,
     /// Updates the server would not apply: their lease was over.
     pub fenced: u64,
+    /// Updates the server would not apply for another reason: mostly results of jobs that were cancelled first.
+    pub overruled: u64,
     pub resumed: u64,
     pub sessions: u64,
     /// Leases lost with a session or a resume.
@@ -191,7 +193,12 @@ impl Executor {
     fn take(&mut self, worker: &mut Worker, frame: In) {
         match frame {
             In::Assign(assign) => self.begin(worker, assign.assignments),
-            In::ReportAck(ack) => self.note(|ledger| ledger.fenced += ack.rejected.len() as u64),
+            In::ReportAck(ack) => self.note(|ledger| {
+                let is_stale = |r: &&pb::RejectedUpdate| r.code() == pb::UpdateRejection::StaleLease;
+                let stale = ack.rejected.iter().filter(is_stale).count() as u64;
+                ledger.fenced += stale;
+                ledger.overruled += ack.rejected.len() as u64 - stale;
+            }),
             In::Control(control) => self.obey(worker, control),
             In::SyncRequest(_) => {
                 let resume = worker.resume_frame();

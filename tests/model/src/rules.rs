@@ -19,12 +19,12 @@ pub struct Rules {
 impl Rules {
     /// One job, more of everything that can go wrong with it.
     pub fn new() -> Rules {
-        Rules { jobs: 1, crashes_max: 2, claims_max: 2, serial_max: 2, net_max: 1, flaw: Flaw::None }
+        Rules { jobs: 1, crashes_max: 2, claims_max: 3, serial_max: 2, net_max: 2, flaw: Flaw::None }
     }
 
     /// Two jobs that share workers and owners. More of anything no longer fits a small machine.
     pub fn two_jobs() -> Rules {
-        Rules { jobs: 2, crashes_max: 1, serial_max: 1, ..Rules::new() }
+        Rules { jobs: 2, crashes_max: 2, claims_max: 3, serial_max: 1, net_max: 2, ..Rules::new() }
     }
 }
 
@@ -34,15 +34,8 @@ impl Default for Rules {
     }
 }
 
-const NEW: Job = Job {
-    state: JobState::Waiting,
-    serial: 0,
-    ends: 0,
-    cancel_asked: false,
-    cancel_told: false,
-    serial_at_cancel: 0,
-    taken: 0,
-};
+const NEW: Job =
+    Job { state: JobState::Waiting, serial: 0, ends: 0, is_cancelled: false, serial_at_cancel: 0 };
 
 impl Model for Rules {
     type State = State;
@@ -58,8 +51,6 @@ impl Model for Rules {
             net: BTreeSet::new(),
             late: None,
             crashes: 0,
-            take_over_seen: false,
-            stale_rejected: false,
             unfenced_result: false,
         }]
     }
@@ -80,7 +71,7 @@ impl Model for Rules {
                     actions.push(Action::Commit(owner));
                     actions.push(Action::Lose(owner));
                 }
-                None => self.decisions(owner, view, state, actions),
+                None => self.decisions(owner, view, actions),
             }
         }
         if state.late.is_some() {
@@ -94,12 +85,12 @@ impl Model for Rules {
         for frame in &state.net {
             actions.push(Action::Drop(*frame));
             match frame {
-                Frame::Deliver { .. } | Frame::CancelHolds { .. } => {
+                Frame::Deliver { .. } => {
                     for stays in [false, true] {
                         actions.push(Action::Arrive { frame: *frame, stays, owner: 0 });
                     }
                 }
-                Frame::Started { .. } | Frame::Done { .. } => {
+                Frame::Done { .. } => {
                     for owner in (0..OWNERS).filter(|o| can_decide(state, *o)) {
                         for stays in [false, true] {
                             actions.push(Action::Arrive { frame: *frame, stays, owner });
@@ -114,7 +105,6 @@ impl Model for Rules {
         let mut next = last.clone();
         match action {
             Action::Claim(owner) => {
-                next.take_over_seen |= next.owners.iter().flatten().next().is_some();
                 next.epoch += 1;
                 next.owners[owner] = Some(Owner { epoch: next.epoch, jobs: next.jobs.clone(), group: None });
             }
@@ -135,7 +125,7 @@ impl Model for Rules {
                 let mut after = view.jobs[usize::from(job)];
                 after.serial += 1;
                 let serial = after.serial;
-                after.state = JobState::Leased(Lease { serial, worker, has_started: false });
+                after.state = JobState::Leased(Lease { serial, worker });
                 view.group = Some(Group { job, after, tell: Some(Frame::Deliver { job, serial, worker }) });
             }
             Action::Expire { owner, job } => self.expire(next.owners[owner].as_mut()?, job),
@@ -168,11 +158,13 @@ impl Model for Rules {
                 })
             }),
             Property::always("I-09 results are fenced", |_, s: &State| !s.unfenced_result),
-            Property::always("I-13 no lease after a cancel was told", |_, s: &State| {
-                s.jobs.iter().all(|j| !j.cancel_told || j.serial <= j.serial_at_cancel)
+            Property::always("I-13 no lease after a cancel", |_, s: &State| {
+                s.jobs.iter().all(|j| !j.is_cancelled || j.serial <= j.serial_at_cancel)
             }),
-            Property::always("I-13 a told cancel is not undone", |_, s: &State| {
-                s.jobs.iter().all(|j| !j.cancel_told || j.state != JobState::Waiting)
+            Property::always("I-13 a cancelled job ends so or was done before", |_, s: &State| {
+                s.jobs
+                    .iter()
+                    .all(|j| !j.is_cancelled || matches!(j.state, JobState::Leased(_) | JobState::Cancelled))
             }),
             Property::always("I-18 writes are fenced", |_, s: &State| !s.broken_fence),
             Property::always("I-19 one holder of an unfinished lease", |_, s: &State| {
@@ -181,11 +173,18 @@ impl Model for Rules {
             Property::sometimes("a job completes", |_, s: &State| {
                 s.jobs.iter().any(|j| j.state == JobState::Succeeded)
             }),
-            Property::sometimes("a cancel is told and holds", |_, s: &State| {
-                s.jobs.iter().any(|j| j.cancel_told && j.state == JobState::Cancelled)
+            Property::sometimes("a running job is cancelled", |_, s: &State| {
+                s.jobs.iter().any(|j| j.state == JobState::Cancelled && j.serial > 0)
             }),
-            Property::sometimes("a take-over happens", |_, s: &State| s.take_over_seen),
-            Property::sometimes("a stale result is rejected", |_, s: &State| s.stale_rejected),
+            Property::sometimes("a take-over happens", |_, s: &State| {
+                s.owners.iter().flatten().count() == OWNERS
+            }),
+            Property::sometimes("a stale result arrives", |_, s: &State| {
+                s.net.iter().any(|f| is_stale(s, f))
+            }),
+            Property::sometimes("a late group is fenced", |_, s: &State| {
+                s.late.as_ref().is_some_and(|(epoch, _)| *epoch != s.epoch)
+            }),
             Property::sometimes("all jobs end", |_, s: &State| s.jobs.iter().all(|j| j.ends == 1)),
         ]
     }
@@ -196,6 +195,12 @@ fn holders(state: &State, job: usize) -> usize {
     let JobState::Leased(lease) = state.jobs[job].state else { return 0 };
     let key = (job as u8, lease.serial);
     state.running.iter().filter(|running| running.contains(&key)).count()
+}
+
+/// A result of a lease that is not open any more.
+fn is_stale(state: &State, frame: &Frame) -> bool {
+    let Frame::Done { job, serial } = frame else { return false };
+    !matches!(state.jobs[usize::from(*job)].state, JobState::Leased(lease) if lease.serial == *serial)
 }
 
 fn can_decide(state: &State, owner: usize) -> bool {
@@ -210,16 +215,17 @@ fn end(job: &mut Job, as_what: JobState) {
 /// A wish to stop: at once without a lease, else a flag that whatever ends the lease must heed.
 fn cancel(view: &mut Owner, job: u8) {
     let mut after = view.jobs[usize::from(job)];
-    after.cancel_asked = true;
+    after.is_cancelled = true;
+    after.serial_at_cancel = after.serial;
     if after.state == JobState::Waiting {
         end(&mut after, JobState::Cancelled);
     }
-    view.group = Some(Group { job, after, tell: Some(Frame::CancelHolds { job }) });
+    view.group = Some(Group { job, after, tell: None });
 }
 
 impl Rules {
     /// What an owner may decide, by what it believes.
-    fn decisions(&self, owner: usize, view: &Owner, state: &State, actions: &mut Vec<Action>) {
+    fn decisions(&self, owner: usize, view: &Owner, actions: &mut Vec<Action>) {
         for (n, job) in view.jobs.iter().enumerate() {
             let number = n as u8;
             match job.state {
@@ -236,7 +242,7 @@ impl Rules {
             }
             let is_open = matches!(job.state, JobState::Waiting | JobState::Leased(_));
             // One job is enough to cancel; the other shows that it is left alone.
-            if n == 0 && is_open && !job.cancel_asked && state.net.len() < self.net_max {
+            if n == 0 && is_open && !job.is_cancelled {
                 actions.push(Action::Cancel { owner, job: number });
             }
         }
@@ -244,10 +250,9 @@ impl Rules {
 
     fn expire(&self, view: &mut Owner, job: u8) {
         let mut after = view.jobs[usize::from(job)];
-        let has_started = matches!(after.state, JobState::Leased(lease) if lease.has_started);
-        if after.cancel_asked && self.flaw != Flaw::CancelForgotten {
+        if after.is_cancelled && self.flaw != Flaw::CancelForgotten {
             end(&mut after, JobState::Cancelled);
-        } else if has_started && after.serial >= self.serial_max {
+        } else if after.serial >= self.serial_max {
             end(&mut after, JobState::Failed);
         } else {
             after.state = JobState::Waiting;
@@ -277,51 +282,23 @@ impl Rules {
         match frame {
             Frame::Deliver { job, serial, worker } => {
                 next.running[usize::from(worker)].insert((job, serial));
-                self.send(next, Frame::Started { job, serial })
-            }
-            Frame::CancelHolds { job } => {
-                let stored = &mut next.jobs[usize::from(job)];
-                if !stored.cancel_told {
-                    stored.cancel_told = true;
-                    stored.serial_at_cancel = stored.serial;
-                    for view in next.owners.iter_mut().flatten() {
-                        let known = &mut view.jobs[usize::from(job)];
-                        (known.cancel_told, known.serial_at_cancel) = (true, stored.serial);
-                        if let Some(group) = view.group.as_mut().filter(|g| g.job == job) {
-                            (group.after.cancel_told, group.after.serial_at_cancel) = (true, stored.serial);
-                        }
-                    }
-                }
                 Some(())
             }
-            Frame::Started { job, serial } => self.reported(next, owner, job, serial, false),
-            Frame::Done { job, serial } => self.reported(next, owner, job, serial, true),
+            Frame::Done { job, serial } => self.reported(next, owner, job, serial),
         }
     }
 
-    /// A worker says something about a lease: it counts if and only if that lease is open.
-    fn reported(&self, next: &mut State, owner: usize, job: u8, serial: u8, is_last: bool) -> Option<()> {
+    /// A worker reports a result: it counts if and only if its lease is the open one.
+    fn reported(&self, next: &mut State, owner: usize, job: u8, serial: u8) -> Option<()> {
         let view = next.owners[owner].as_mut()?;
         let mut after = view.jobs[usize::from(job)];
-        let JobState::Leased(mut lease) = after.state else {
-            next.stale_rejected |= is_last;
-            return Some(());
-        };
+        let JobState::Leased(lease) = after.state else { return Some(()) };
         if lease.serial != serial && self.flaw != Flaw::SerialNotChecked {
-            next.stale_rejected |= is_last;
             return Some(());
         }
-        next.unfenced_result |= is_last && lease.serial != serial;
-        if is_last {
-            after.taken = serial;
-            let as_what = if after.cancel_asked { JobState::Cancelled } else { JobState::Succeeded };
-            end(&mut after, as_what);
-        } else if lease.has_started {
-            return Some(());
-        } else {
-            lease.has_started = true;
-            after.state = JobState::Leased(lease);
-        }
+        next.unfenced_result |= lease.serial != serial;
+        let as_what = if after.is_cancelled { JobState::Cancelled } else { JobState::Succeeded };
+        end(&mut after, as_what);
         view.group = Some(Group { job, after, tell: None });
         Some(())
     }

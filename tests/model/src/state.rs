@@ -20,7 +20,6 @@ pub enum JobState {
 pub struct Lease {
     pub serial: u8,
     pub worker: u8,
-    pub has_started: bool,
 }
 
 /// A job as stored.
@@ -30,13 +29,10 @@ pub struct Job {
     pub serial: u8,
     /// Terminal events written: more than one is the end of the world.
     pub ends: u8,
-    pub cancel_asked: bool,
-    /// A client was told that the cancel holds.
-    pub cancel_told: bool,
-    /// The serial of the newest lease when the cancel was told.
+    /// Cancel was asked for, and its OK is sent with the commit that says so.
+    pub is_cancelled: bool,
+    /// The serial of the newest lease at that commit.
     pub serial_at_cancel: u8,
-    /// The serial whose result was taken.
-    pub taken: u8,
 }
 
 /// What an owner believes: a copy of the store as of its claim, and what it did since.
@@ -59,24 +55,9 @@ pub struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Frame {
     /// Owner → worker: the lease is yours.
-    Deliver {
-        job: u8,
-        serial: u8,
-        worker: u8,
-    },
-    /// Worker → owner.
-    Started {
-        job: u8,
-        serial: u8,
-    },
-    Done {
-        job: u8,
-        serial: u8,
-    },
-    /// Owner → client: the cancel holds.
-    CancelHolds {
-        job: u8,
-    },
+    Deliver { job: u8, serial: u8, worker: u8 },
+    /// Worker → owner: the result.
+    Done { job: u8, serial: u8 },
 }
 
 /// Everything.
@@ -95,8 +76,6 @@ pub struct State {
     /// The last group of an owner that died: it may still arrive, under the epoch it was sent with.
     pub late: Option<(u8, Group)>,
     pub crashes: u8,
-    pub take_over_seen: bool,
-    pub stale_rejected: bool,
     /// The result of a closed lease was applied.
     pub unfenced_result: bool,
 }

@@ -37,6 +37,8 @@ fn seed() -> u64 {
 #[derive(Default)]
 struct Round {
     ready: Vec<Duration>,
+    /// How long the clients submitted.
+    loaded: Duration,
     ledgers: Vec<Ledger>,
     verdict: verdict::Verdict,
 }
@@ -78,6 +80,7 @@ async fn round(server: &mut Server, dice: &mut StdRng, kills: u32, pause_ms: (u6
             Steady::start(&server.url(), hello, load::planner())
         })
         .collect();
+    let begin = Instant::now();
     let load = Load::start(&server.url(), dice.random());
     let mut round = Round::default();
     let mut unsound = Vec::new();
@@ -91,6 +94,7 @@ async fn round(server: &mut Server, dice: &mut StdRng, kills: u32, pause_ms: (u6
         round.ready.push(ready);
     }
     let book = load.stop().await;
+    round.loaded = begin.elapsed();
     let api = Api::to(&server.url());
     round.verdict = verdict::of(&api, book).await;
     round.verdict.unsound = unsound;
@@ -124,6 +128,7 @@ fn note(round: &Round, kills: u32, took: Duration) {
     let (fenced, resumed) = (sum(|l| l.fenced), sum(|l| l.resumed));
     EVIDENCE.add("cycles", kills.into());
     EVIDENCE.add("acked", verdict.acked);
+    EVIDENCE.max("acked_per_s", (verdict.acked as f64 / round.loaded.as_secs_f64()) as u64);
     EVIDENCE.add("unknown_resolved", verdict.unknown_resolved);
     EVIDENCE.add("lost", verdict.lost.len() as u64);
     EVIDENCE.add("double_ends", verdict.double_ends.len() as u64);
@@ -131,13 +136,14 @@ fn note(round: &Round, kills: u32, took: Duration) {
     EVIDENCE.add("cancels", verdict.cancels);
     EVIDENCE.add("extra_starts", verdict.extra_starts);
     EVIDENCE.add("fenced", fenced);
+    EVIDENCE.add("overruled_by_cancel", sum(|l| l.overruled));
     EVIDENCE.add("resumed", resumed);
     EVIDENCE.max("ready_p99_ms", slowest.as_millis() as u64);
     say(&format!(
         "crash: {kills} kills, {} acked ({:.0}/s), {} unknown resolved, {} lost, {} ended twice, {} key conflicts, \
          {} cancelled, {} extra starts, {fenced} fenced, {resumed} resumes, ready p99 {slowest:?}, {took:?}",
         verdict.acked,
-        verdict.acked as f64 / took.as_secs_f64(),
+        verdict.acked as f64 / round.loaded.as_secs_f64(),
         verdict.unknown_resolved,
         verdict.lost.len(),
         verdict.double_ends.len(),
