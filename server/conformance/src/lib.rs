@@ -73,6 +73,7 @@ macro_rules! suite {
                 attempts_and_workers_are_told, events_survive_indexing;
             reopen: a_clean_close_keeps_everything, a_crash_keeps_what_was_answered,
                 epochs_rise_over_a_reopen, a_closed_store_refuses, many_reopens_lose_nothing,
+                ids_that_tell_another_time_are_found,
                 deltas_survive_a_crash, rows_survive_a_crash, events_survive_a_reopen,
                 a_large_payload_is_written_once_and_survives, an_owner_before_a_reopen_is_fenced;
             backup: a_backup_is_whole, a_restored_store_fences_the_old_owner, a_backup_while_writing_is_consistent,

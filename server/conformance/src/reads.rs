@@ -3,7 +3,9 @@
 use crate::Harness;
 use crate::kit::{Kit, START, default_ns, lease, made, named, new_write, ns, open};
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
-use coretex_domain::job::{Cancel, Close, Closed, Event, Failure, Note, Progress, Return, Spec, State};
+use coretex_domain::job::{
+    Cancel, Close, Closed, Event, Failure, Note, Progress, Return, Spec, State, Usage,
+};
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{Decision, Remediation, Verdict};
 use coretex_domain::{JobId, Payload, ShardId, Span, Time};
@@ -135,7 +137,10 @@ impl Kit {
         self.start(job, "w-1");
         let rare = job.rare_mut();
         rare.cancel = Some(Cancel { reason: "".into(), actor: "bob".into(), time: Time(1) });
-        rare.progress = Some(Progress { fraction: 0.25, message: "quarter".into(), time: Time(2) });
+        let attributes = vec![("file".into(), "a".into())];
+        rare.progress =
+            Some(Progress { fraction: 0.25, message: "quarter".into(), attributes, time: Time(2) });
+        rare.usage = Some(Usage { cpu_ms: 1, peak_rss: 2, model: "m".into(), ..Usage::default() });
         rare.checkpoint = Some(Payload { content_type: ContentType::Binary, data: vec![7; 600].into() });
         rare.failure = Some(Failure {
             kind: "K".into(),

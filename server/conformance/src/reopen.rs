@@ -3,7 +3,7 @@
 use crate::Harness;
 use crate::kit::{Kit, START, default_ns, made, new_write, open, walk};
 use coretex_domain::job::{Event, Spec};
-use coretex_domain::{Payload, Time};
+use coretex_domain::{JobId, Payload, ShardId, Time};
 use coretex_ports::{Outcome, Row, Scan, StoreError, Write};
 use std::sync::Arc;
 
@@ -161,4 +161,29 @@ pub async fn an_owner_before_a_reopen_is_fenced(h: &dyn Harness) {
     assert!(matches!(kit.store.commit(group).await, Outcome::Refused(StoreError::Fenced { .. })));
     let kit = Kit::claim(kit.store).await;
     assert_eq!(kit.read(&made(1)).await, None);
+}
+
+/// Ids tell times, and a store may use that to know what it cannot have: not for ids that tell another time than theirs.
+pub async fn ids_that_tell_another_time_are_found(h: &dyn Harness) {
+    let mut kit = open(h).await;
+    let far = |ms: u64, n: u8| JobId::make(START + ms, u128::from(n) << 20, ShardId(n));
+    let early = [far(0, 1), far(0, 2)];
+    let late = [far(3_600_000, 3), far(86_400_000, 4)];
+    for (n, id) in early.iter().chain(&late).enumerate() {
+        let spec = Spec::new("job.echo", Payload::json("1"));
+        let job = kit.new_job(&default_ns(), id.clone(), START + 500 + n as u64, spec);
+        kit.put_new(&job).await;
+    }
+    let nobody = far(3_000_000, 5);
+    for step in 0..3 {
+        for id in early.iter().chain(&late) {
+            assert!(kit.read(id).await.is_some(), "step {step}: {id} is there");
+        }
+        assert!(kit.read(&nobody).await.is_none(), "step {step}");
+        match step {
+            0 => kit.settle().await,
+            _ if kit.forgets() => return,
+            _ => kit = kit.reopen_cleanly(h).await,
+        }
+    }
 }

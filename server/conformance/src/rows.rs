@@ -5,7 +5,7 @@ use crate::kit::{Kit, default_ns, hour, made, named, new_write, ns, open};
 use bytes::Bytes;
 use coretex_domain::job::spec::{RetryPolicy, Timeouts};
 use coretex_domain::session::{Lane, Session};
-use coretex_domain::topic::{Pause, Rate, Settings, Topic};
+use coretex_domain::topic::{Pause, Rate, Settings, Topic, TopicCall};
 use coretex_domain::{JobId, SessionId, ShardId, Span, Time};
 use coretex_ports::{Row, Scan, Write};
 use std::sync::Arc;
@@ -137,6 +137,7 @@ fn topic(name: &str, revision: u64) -> Topic {
         paused: Some(Pause { reason: "lunch".into(), since: Time(4), actor: "bob".into() }),
         revision,
         update_time: Time(8),
+        calls: vec![TopicCall { id: 1 << 100, body: 7, time: Time(3) }],
     }
 }
 

@@ -186,7 +186,10 @@ pub(super) fn unary(floor: Option<&Floor>, runs: usize, table: &mut Table) -> Re
         }
         let server = Server::start(&format!("unary-{n}"))?;
         let _worker = server.worker()?;
-        ours.push(number(&last(server.bench(&["run", "--in-flight", "256", "--seconds", "4"])?)?, "per_s"));
+        ours.push(number(
+            &last(server.bench(&["run", "--in-flight", "256", "--connections", "4", "--seconds", "4"])?)?,
+            "per_s",
+        ));
     }
     let yardstick = (!theirs.is_empty()).then(|| median(theirs));
     let ours = median(ours);

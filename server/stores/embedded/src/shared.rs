@@ -30,6 +30,8 @@ pub(crate) struct Counts {
     pub(crate) commits: AtomicU64,
     pub(crate) records: AtomicU64,
     pub(crate) indexed: AtomicU64,
+    /// No made id in the index tells a later time, milliseconds: a later one need not be looked for there.
+    pub(crate) newest_made: AtomicU64,
     /// Bytes of the index that hold something.
     pub(crate) index_bytes: AtomicU64,
 }

@@ -130,9 +130,12 @@ impl IndexThread {
     fn try_round(&mut self) -> Result<(), StoreError> {
         let Some(sealed) = self.shared.overlay.seal() else { return Ok(()) };
         self.sync_log()?;
-        let rows = self.writer.round(&sealed)?;
+        let written = self.writer.round(&sealed)?;
         self.place.clone_from(&sealed.end);
-        self.shared.counts.indexed.fetch_add(rows, Ordering::Relaxed);
+        let counts = &self.shared.counts;
+        counts.indexed.fetch_add(written.rows, Ordering::Relaxed);
+        // Before the generation is let go: who misses a job there must look for it in the index.
+        counts.newest_made.fetch_max(written.newest_made, Ordering::Release);
         drop(sealed);
         self.shared.overlay.release();
         // Two segments held only for the index are enough to go and free them.

@@ -24,6 +24,13 @@ pub(crate) struct Writer {
     record: Vec<u8>,
 }
 
+/// What a round has put into the index.
+pub(crate) struct Written {
+    pub(crate) rows: u64,
+    /// The latest time that the id of one of its jobs tells, milliseconds.
+    pub(crate) newest_made: u64,
+}
+
 #[derive(Default)]
 struct Decisions {
     /// By address of the value, which `known` keeps alive.
@@ -78,7 +85,7 @@ impl Writer {
     }
 
     /// Writes one sealed generation. Nothing of it is visible unless all of it is.
-    pub(crate) fn round(&mut self, sealed_rows: &Sealed) -> Result<u64, StoreError> {
+    pub(crate) fn round(&mut self, sealed_rows: &Sealed) -> Result<Written, StoreError> {
         let generation = &sealed_rows.generation;
         let parts: Vec<_> =
             generation.parts.iter().map(|part| part.read().unwrap_or_else(PoisonError::into_inner)).collect();
@@ -109,7 +116,27 @@ impl Writer {
         if self.names.len() > NAMES_MAX {
             self.names.clear();
         }
-        Ok(jobs.len() as u64)
+        let newest_made = jobs.iter().filter_map(|filed| filed.job.id.made_at_ms()).max();
+        Ok(Written { rows: jobs.len() as u64, newest_made: newest_made.unwrap_or(0) })
+    }
+
+    /// The latest time that the id of any job in the index tells.
+    pub(crate) fn newest_made(&self) -> Result<u64, StoreError> {
+        // An id tells the time its job is filed under, except for those in `moved`, where it is the first six bytes.
+        let text = "SELECT (SELECT max(create_ms) FROM jobs WHERE ns = n.number),
+                    (SELECT max(id) FROM moved WHERE ns = n.number AND id < x'01') FROM names n";
+        let mut statement = self.connection.prepare(text).map_err(sql)?;
+        let mut rows = statement.query([]).map_err(sql)?;
+        let mut newest = 0;
+        while let Some(row) = rows.next().map_err(sql)? {
+            let (filed, moved): (Option<i64>, Option<Vec<u8>>) =
+                (row.get(0).map_err(sql)?, row.get(1).map_err(sql)?);
+            let filed = filed.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
+            let moved = moved.as_deref().and_then(|id| id.get(1..7)).unwrap_or_default();
+            let moved = moved.iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte));
+            newest = newest.max(filed).max(moved);
+        }
+        Ok(newest)
     }
 
     /// Bytes in pages that hold something, the write-ahead part included.
