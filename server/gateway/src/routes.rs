@@ -40,6 +40,8 @@ pub(crate) fn routes(gate: &Arc<Gate>) -> Result<(HealthReporter, Routes), tonic
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // So that a caller who learns by reflection can read the details of a refusal.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         routes = routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
     }

@@ -88,9 +88,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The id under which repeats of one call are one call.
+/// The id under which repeats of one call are one call. It tells the time, so that ids derived from it do too.
 pub(super) fn request_id() -> String {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    let dice = || std::collections::hash_map::RandomState::new().build_hasher().finish();
-    format!("cli-{:016x}{:016x}", dice(), dice())
+    uuid::Uuid::now_v7().to_string()
 }
