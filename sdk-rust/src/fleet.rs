@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 /// A worker, by its newest session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Worker {
+pub struct WorkerInfo {
     /// Its id.
     pub worker_id: String,
     /// Namespace it serves.
@@ -290,9 +290,9 @@ pub struct Node {
     pub heartbeat_time: Option<SystemTime>,
 }
 
-// === impl Worker ===
+// === impl WorkerInfo ===
 
-impl Worker {
+impl WorkerInfo {
     pub(crate) fn from_pb(worker: pb::Worker) -> Self {
         let lanes = worker.lanes.into_iter().map(|lane| {
             let pb::WorkerLane { lane_id, topics, slots, slot_class, granted_total, assigned_total } = lane;

@@ -3,7 +3,7 @@
 use super::list::{ListRequest, Page, all_pages};
 use super::{Client, request_id};
 use crate::error::{Error, Result};
-use crate::fleet::{DrainMode, Node, ServerInfo, Shard, Topic, TopicChange, Worker};
+use crate::fleet::{DrainMode, Node, ServerInfo, Shard, Topic, TopicChange, WorkerInfo};
 use crate::names::View;
 use crate::raw::{Raw, pb};
 use crate::time::span;
@@ -18,22 +18,22 @@ fn missing(what: &str) -> Error {
 
 impl Client {
     /// A page of workers.
-    pub async fn list_workers(&self, request: impl Into<ListRequest>) -> Result<Page<Worker>> {
+    pub async fn list_workers(&self, request: impl Into<ListRequest>) -> Result<Page<WorkerInfo>> {
         let ListRequest { filter, page_size, page_token, order_by, view } = request.into();
         let view = View::number(view);
         let request = pb::ListWorkersRequest { filter, page_size, page_token, order_by, view };
         let send = |raw: Raw, request| async move { raw.workers().list_workers(request).await };
         let reply = self.call(request, send).await?;
-        let items = reply.workers.into_iter().map(Worker::from_pb).collect();
+        let items = reply.workers.into_iter().map(WorkerInfo::from_pb).collect();
         Ok(Page { items, next_page_token: reply.next_page_token })
     }
 
     /// One worker.
-    pub async fn get_worker(&self, worker_id: impl Into<String>) -> Result<Worker> {
+    pub async fn get_worker(&self, worker_id: impl Into<String>) -> Result<WorkerInfo> {
         let request = pb::GetWorkerRequest { worker_id: worker_id.into() };
         let send = |raw: Raw, request| async move { raw.workers().get_worker(request).await };
         let worker = self.call(request, send).await?.worker.ok_or_else(|| missing("worker"))?;
-        Ok(Worker::from_pb(worker))
+        Ok(WorkerInfo::from_pb(worker))
     }
 
     /// Stops giving work to a worker and asks it to leave.
@@ -43,7 +43,7 @@ impl Client {
         mode: DrainMode,
         deadline: Duration,
         reason: impl Into<String>,
-    ) -> Result<Worker> {
+    ) -> Result<WorkerInfo> {
         let request = pb::DrainWorkerRequest {
             worker_id: worker_id.into(),
             mode: mode.number(),
@@ -53,7 +53,7 @@ impl Client {
         };
         let send = |raw: Raw, request| async move { raw.workers().drain_worker(request).await };
         let worker = self.call(request, send).await?.worker.ok_or_else(|| missing("worker"))?;
-        Ok(Worker::from_pb(worker))
+        Ok(WorkerInfo::from_pb(worker))
     }
 }
 
