@@ -1952,7 +1952,7 @@ pub enum JobWatchKind {
     Existing = 1,
     /// The job was submitted.
     Created = 2,
-    /// The job changed.
+    /// The job changed, or its worker told of its progress.
     Updated = 3,
     /// The job became terminal.
     Ended = 4,
@@ -5138,7 +5138,8 @@ pub struct Drain {
     /// What becomes of what it holds.
     #[prost(enumeration = "DrainMode", tag = "1")]
     pub mode: i32,
-    /// How long it will take at most. Leases left then are released or expire with the session.
+    /// How long it will take at most. Leases left 5 s later are released: their jobs go on elsewhere and the attempts are not counted.
+    /// Left out: it takes the time it takes, or what is left expires with the session.
     #[prost(message, optional, tag = "2")]
     pub deadline: ::core::option::Option<::prost_types::Duration>,
     /// Why, for people.
@@ -5617,6 +5618,9 @@ pub struct GoAway {
     /// In words.
     #[prost(string, tag = "7")]
     pub message: ::prost::alloc::string::String,
+    /// With WORKER_DRAINED: what becomes of what the worker holds. What is left 5 s after `drain_deadline` is released by the server.
+    #[prost(enumeration = "DrainMode", tag = "8")]
+    pub drain_mode: i32,
 }
 /// Asks for a sign of life. The next Heartbeat, sent at once, names the nonce.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5666,7 +5670,7 @@ pub struct PollJobsRequest {
     /// What it can do. At least one.
     #[prost(string, repeated, tag = "3")]
     pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Named group it belongs to. Default `default`.
+    /// Named group it belongs to. Default that of the session, else `default`.
     #[prost(string, tag = "4")]
     pub pool: ::prost::alloc::string::String,
     /// Most jobs to return, 1 to 256. Default (0) 1.
@@ -5883,7 +5887,7 @@ pub struct DrainWorkerRequest {
     /// What becomes of what it holds. Default FINISH.
     #[prost(enumeration = "DrainMode", tag = "2")]
     pub mode: i32,
-    /// How long it may take. Default 30 s.
+    /// How long it may take. Default 30 s. Leases left 5 s later are released: their jobs go on elsewhere and the attempts are not counted.
     #[prost(message, optional, tag = "3")]
     pub deadline: ::core::option::Option<::prost_types::Duration>,
     /// Why, for the audit and the worker's log.
@@ -6068,13 +6072,13 @@ impl OutputDurability {
         }
     }
 }
-/// What becomes of the leases of a leaving worker.
+/// What becomes of the leases of a leaving worker. In every mode the server takes back at once what is not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum DrainMode {
     /// Same as FINISH.
     Unspecified = 0,
-    /// It runs what it holds; the server takes back what is not started.
+    /// It runs what it holds.
     Finish = 1,
     /// It gives back what is not started at once and finishes the rest.
     ReleaseUnstarted = 2,

@@ -226,7 +226,13 @@ impl Session {
         let grace = of_span(notice.drain_deadline).unwrap_or(GRACE);
         match reason {
             Why::Replaced => self.leave(pb::DrainMode::Finish, grace, EndedBy::Replaced, now),
-            Why::WorkerDrained => self.leave(pb::DrainMode::Finish, grace, EndedBy::Operator, now),
+            Why::WorkerDrained => {
+                let mode = match notice.drain_mode() {
+                    pb::DrainMode::Unspecified => pb::DrainMode::Finish,
+                    mode => mode,
+                };
+                self.leave(mode, grace, EndedBy::Operator, now);
+            }
             Why::CredentialEnded => self.leave(pb::DrainMode::Finish, grace, EndedBy::Credential, now),
             Why::SessionExpired => {
                 self.forget_session("the session has expired");

@@ -63,7 +63,8 @@ pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Resul
     let gateway_settings = gateway_settings(settings, address, token_key);
     let metrics = listeners.metrics.map(|listener| {
         // Goes with the process: a scrape that is cut off is repeated.
-        tokio::spawn(coretex_gateway::serve_metrics(listener, engine.clone(), std::future::pending()))
+        let counts = gateway_settings.counts.clone();
+        tokio::spawn(coretex_gateway::serve_metrics(listener, engine.clone(), counts, std::future::pending()))
     });
     let (shutdown, asked) = oneshot::channel::<()>();
     let gateway =
@@ -173,6 +174,9 @@ fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32
         reflection: is_dev,
         metrics: is_dev,
         connections_max: settings.limits.connections_max,
+        connections_per_address_max: settings.limits.connections_per_address_max,
+        connection_idle_max: settings.limits.connection_idle_max,
+        connection_age_max: settings.limits.connection_age_max,
         streams_max: settings.limits.streams_max,
         watches_max: settings.limits.watches_max,
         backup_root: settings.store.backup_root.clone(),

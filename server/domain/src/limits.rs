@@ -34,6 +34,9 @@ pub const FAILURE_TYPE_LEN_MAX: usize = 128;
 pub const FAILURE_DETAILS_LEN_MAX: usize = 64 << 10;
 pub const NON_RETRYABLE_MAX: usize = 64;
 pub const PROGRESS_MESSAGE_LEN_MAX: usize = 1_024;
+pub const PROGRESS_ATTRIBUTES_MAX: usize = 64;
+pub const PROGRESS_ATTRIBUTE_LEN_MAX: usize = 256;
+pub const MODEL_NAME_LEN_MAX: usize = 256;
 /// JSON nesting accepted in payloads declared as JSON.
 pub const JSON_DEPTH_MAX: usize = 64;
 
@@ -53,6 +56,8 @@ pub const JITTER_DEFAULT: f64 = 0.2;
 pub const JITTER_MIN: f64 = 0.1;
 pub const START_TO_CLOSE_DEFAULT: Span = Span::hours(1);
 pub const CANCEL_GRACE: Span = Span::secs(30);
+/// After the deadline of a leaving worker, for its own last words, before the server releases what it still holds.
+pub const DRAIN_SLACK: Span = Span::secs(5);
 /// Started leases lost with their worker before a job is given up.
 pub const LOST_MAX: u32 = 3;
 /// Leases in a row that never started before a job is given up.
@@ -76,6 +81,11 @@ pub const RETENTION_MAX: Span = Span::days(3_660);
 pub const DEAD_LETTER_RETENTION_DEFAULT: Span = Span::days(14);
 /// Idempotency keys are kept this long after the end of their job, or the job's retention if shorter.
 pub const KEY_RETENTION: Span = Span::hours(24);
+
+/// Request ids are remembered this long where a row keeps them.
+pub const REQUEST_ID_RETENTION: Span = Span::hours(24);
+/// Request ids one topic remembers.
+pub const TOPIC_CALLS_MAX: usize = 256;
 
 pub const WAIT_DEFAULT: Span = Span::secs(60);
 pub const WAIT_MAX: Span = Span::mins(10);

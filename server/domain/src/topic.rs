@@ -55,6 +55,18 @@ pub struct Topic {
     /// Rises by one with each change.
     pub revision: u64,
     pub update_time: Time,
+    /// The newest calls that changed it, oldest first, so that a repeat of one changes nothing.
+    pub calls: Vec<TopicCall>,
+}
+
+/// A call with a request id that changed a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicCall {
+    /// Hash of the method and its request id.
+    pub id: u128,
+    /// Hash of what was asked: the same id with another one is a mistake of the caller.
+    pub body: u128,
+    pub time: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

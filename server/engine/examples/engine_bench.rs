@@ -138,11 +138,9 @@ async fn worker(engine: &Engine) {
                 granted += assignments.len() as u64;
                 let updates = assignments
                     .iter()
-                    .map(|a| Update {
-                        lease: LeaseName::Id(a.lease_id),
-                        kind: UpdateKind::Succeeded(Payload::json(bytes::Bytes::from_static(
-                            b"{\"ok\":true}",
-                        ))),
+                    .map(|a| {
+                        let result = Payload::json(bytes::Bytes::from_static(b"{\"ok\":true}"));
+                        Update::new(LeaseName::Id(a.lease_id), UpdateKind::Succeeded(result))
                     })
                     .collect();
                 handle.report(seq, updates).await.unwrap();

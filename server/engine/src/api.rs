@@ -1,12 +1,13 @@
 //! What the mouth says to the hands: requests and answers in the words of the domain.
 
 use bytes::Bytes;
-use coretex_domain::job::{Failure, Spec};
+use coretex_domain::job::{Failure, Spec, Usage};
 use coretex_domain::session::Lane;
 use coretex_domain::{Job, JobId, Namespace, SessionId, Span, Time};
 use std::sync::Arc;
 
 pub use coretex_domain::Refusal;
+pub use coretex_kernel::dispatcher::LaneTotals;
 pub use coretex_kernel::input::{
     Cause, Directive, Explanation, RejectCode, TopicCounts, Verdict as HeldVerdict,
 };
@@ -25,6 +26,15 @@ pub struct Ask {
     pub spec: Arc<Spec>,
     /// Chosen by the client; already parsed.
     pub job_id: Option<JobId>,
+}
+
+/// Names a call that must not be done twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// Hash of the method and the caller's request id.
+    pub id: u128,
+    /// Hash of all that was asked.
+    pub body: u128,
 }
 
 /// A job that was made or met.
@@ -108,6 +118,8 @@ pub struct Resume {
 pub struct HeldLease {
     pub lease_id: u64,
     pub token: Bytes,
+    /// The handler was called, as far as the worker knows.
+    pub is_started: bool,
     pub is_finished: bool,
 }
 
@@ -143,6 +155,14 @@ pub struct Resumed {
 pub struct Update {
     pub lease: LeaseName,
     pub kind: UpdateKind,
+    /// What was used since the last update that said so.
+    pub usage: Option<Box<Usage>>,
+}
+
+impl Update {
+    pub fn new(lease: LeaseName, kind: UpdateKind) -> Update {
+        Update { lease, kind, usage: None }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -210,6 +230,8 @@ pub enum ServerFrame {
         reason: &'static str,
         message: String,
     },
+    /// An operator drains the worker: finish, and leave.
+    Drain(Drain),
     /// Lanes whose topics are paused, or not any more.
     TopicPaused {
         topic: Arc<str>,
@@ -230,11 +252,45 @@ pub enum ControlAction {
     Reclaim,
 }
 
+/// How a worker leaves.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    pub mode: DrainMode,
+    /// What it still holds then is released. Without one it takes the time it takes.
+    pub deadline: Option<Span>,
+    pub reason: Arc<str>,
+    /// Names the call; a repeat of it changes nothing.
+    pub request_id: Arc<str>,
+}
+
+/// What becomes of the leases of a leaving worker. Whatever has not started comes back at once in every mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainMode {
+    Finish,
+    ReleaseUnstarted,
+    /// It stops its handlers at their next checkpoint and releases the jobs.
+    Handover,
+}
+
+/// How busy a worker says it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    pub cpu: f64,
+    pub mem: u64,
+    pub queue_depth: u32,
+    pub event_loop_lag: Option<Span>,
+}
+
 /// A live worker as `ListWorkers` shows it.
 #[derive(Clone, Debug)]
 pub struct WorkerInfo {
     pub session: Arc<coretex_domain::session::Session>,
+    /// By lane; empty while this node has no account of the session.
+    pub lanes: Vec<LaneTotals>,
+    pub held: u32,
+    /// Of those held, the ones that have started.
     pub running: u32,
+    pub load: Option<Load>,
     pub is_connected: bool,
     pub is_draining: bool,
     pub last_seen: Time,
@@ -257,7 +313,11 @@ pub struct Poll {
     pub worker_id: Arc<str>,
     pub session_id: Option<SessionId>,
     pub topics: Vec<Arc<str>>,
-    pub pool: Arc<str>,
+    /// Without one: that of the session, else `default`.
+    pub pool: Option<Arc<str>>,
+    pub capabilities: Vec<Arc<str>>,
+    /// Those of the first poll of a session are kept.
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
     pub max_jobs: u32,
     pub timeout: Span,
 }

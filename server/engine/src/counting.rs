@@ -40,7 +40,7 @@ pub(crate) fn count_job(metrics: &EngineMetrics, job: &Job, fresh: usize) {
     let ended_now = kind.is_terminal()
         && job.history[first..].iter().any(|e| Some(e.time) == job.end_time && is_end(&e.event));
     if ended_now {
-        add(&metrics.jobs_completed[kind as usize], 1);
+        metrics.jobs_completed.count(&job.spec.topic, kind);
         if kind == StateKind::Succeeded
             && let (Some(start), Some(end)) = (job.start_time, job.end_time)
         {

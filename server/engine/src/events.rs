@@ -1,7 +1,7 @@
 //! Committed events for watchers: live ones by broadcast, missed ones from the store.
 
-use coretex_domain::job::{StateKind, machine};
 use coretex_domain::{Job, Reason, Refusal};
+use coretex_ports::memory::events::event_rows;
 use coretex_ports::{EventRow, Row, Scan, Store, StoreError, Write};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -9,17 +9,25 @@ use tokio::sync::broadcast;
 
 /// Batches a watcher may lag behind before it is cut off.
 const LAG_MAX: usize = 1_024;
+/// Amended jobs a watcher may lag behind before it looks at all of them again.
+const AMENDED_MAX: usize = 1_024;
 /// Events read from the store at a time while catching up.
 const CATCH_UP_BATCH: usize = 1_000;
 
 pub(crate) struct Events {
     live: broadcast::Sender<Arc<Vec<EventRow>>>,
+    /// Jobs that changed without an event: progress, checkpoints, usage.
+    amended: broadcast::Sender<Arc<Job>>,
     newest: Mutex<Box<[u64; 256]>>,
 }
 
 impl Events {
     pub(crate) fn new(sequences: Box<[u64; 256]>) -> Events {
-        Events { live: broadcast::channel(LAG_MAX).0, newest: Mutex::new(sequences) }
+        Events {
+            live: broadcast::channel(LAG_MAX).0,
+            amended: broadcast::channel(AMENDED_MAX).0,
+            newest: Mutex::new(sequences),
+        }
     }
 
     pub(crate) fn sequences(&self) -> Box<[u64; 256]> {
@@ -29,6 +37,7 @@ impl Events {
     /// Tells watchers what a committed group did. Costs next to nothing when nobody watches.
     pub(crate) fn publish(&self, writes: &[Write]) {
         let is_watched = self.live.receiver_count() > 0;
+        let tells_amended = self.amended.receiver_count() > 0;
         let mut rows = Vec::new();
         {
             let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -39,7 +48,10 @@ impl Events {
                     *slot = (*slot).max(last.seq);
                 }
                 if is_watched {
-                    rows.extend(rows_of(job, *fresh as usize));
+                    event_rows(job, *fresh as usize, |row| rows.push(row));
+                }
+                if *fresh == 0 && tells_amended {
+                    let _ = self.amended.send(job.clone());
                 }
             }
         }
@@ -49,41 +61,29 @@ impl Events {
     }
 }
 
-/// The newest `fresh` events of a job as watchers see them.
-pub fn rows_of(job: &Job, fresh: usize) -> Vec<EventRow> {
-    let first = job.history.len().saturating_sub(fresh);
-    let mut state: Option<StateKind> = None;
-    let mut attempt = 0;
-    let mut rows = Vec::with_capacity(fresh);
-    for (n, entry) in job.history.iter().enumerate() {
-        let kind = entry.event.kind();
-        let to = match state {
-            None => StateKind::Pending,
-            Some(from) => machine::target(from, kind).unwrap_or(from),
-        };
-        if kind == coretex_domain::job::EventKind::Dispatched {
-            attempt = 1 + job.history[..n]
-                .iter()
-                .filter(|e| e.event.kind() == coretex_domain::job::EventKind::Started)
-                .count();
-        }
-        if n >= first {
-            rows.push(EventRow {
-                shard: job.shard,
-                entry: entry.clone(),
-                from: state,
-                to,
-                attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
-                worker_id: job.worker_id.clone(),
-                namespace: job.namespace.clone(),
-                job_id: job.id.clone(),
-                topic: job.spec.topic.clone(),
-                labels: job.spec.options().labels.clone(),
-            });
-        }
-        state = Some(to);
+/// Jobs as progress, a checkpoint or usage left them. What nobody read in time is joined.
+pub struct AmendedStream(broadcast::Receiver<Arc<Job>>);
+
+/// What an [`AmendedStream`] tells.
+pub enum Amended {
+    Job(Arc<Job>),
+    /// Some were missed: whoever must know looks at the jobs themselves.
+    Missed,
+}
+
+impl AmendedStream {
+    pub(crate) fn new(events: &Events) -> AmendedStream {
+        AmendedStream(events.amended.subscribe())
     }
-    rows
+
+    /// The next one; `None` when the engine is gone.
+    pub async fn next(&mut self) -> Option<Amended> {
+        match self.0.recv().await {
+            Ok(job) => Some(Amended::Job(job)),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Amended::Missed),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
 }
 
 /// Events in commit order, exactly once each, from a point on.
@@ -109,7 +109,12 @@ impl EventStream {
         &self.seen
     }
 
-    /// The next batch. A refusal is the last answer.
+    /// False while events of the past are read from the store.
+    pub fn is_live(&self) -> bool {
+        !self.is_catching_up
+    }
+
+    /// The next batch; an empty one says that the past has been read. A refusal is the last answer.
     pub async fn next(&mut self) -> Option<Result<Arc<Vec<EventRow>>, Refusal>> {
         if self.has_ended {
             return None;
@@ -147,6 +152,9 @@ impl EventStream {
         let found = rows.len();
         self.take(&Arc::new(rows));
         self.is_catching_up = page.more || found >= CATCH_UP_BATCH;
+        if !self.is_catching_up {
+            self.ready.push_back(Arc::default());
+        }
         Ok(true)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::api::{Accepted, Ask, Caller, Explanation, FollowAs, JobPage, JobQuery, OutputChunk};
 use crate::events::refusal_of;
-use crate::mail::Mail;
+use crate::mail::{Mail, ReplyTo, Submitted};
 use crate::{Engine, ask, submit};
 use coretex_domain::limits::{COUNT_EXAMINED_MAX, PAGE_EXAMINED_MAX};
 use coretex_domain::{Job, JobId, Namespace, Payload, Reason, Refusal, Span};
@@ -173,7 +173,7 @@ impl Engine {
         id: &JobId,
         edited: Option<Payload>,
         request_id: &str,
-    ) -> Result<Arc<Job>, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let namespace = &caller.namespace;
         let who = self.shared.loop_of(id.shard(namespace));
         let looked_at = self.shared.departed[who].load(std::sync::atomic::Ordering::Acquire);
@@ -191,9 +191,14 @@ impl Engine {
         let known = self.batch_get(namespace, vec![new_id.clone()]).await?.into_iter().flatten().next();
         let actor = (!caller.actor.is_empty()).then(|| Box::from(&*caller.actor));
         let retry = RetryByHand { old, new_id, edited, actor, known };
-        match ask(&self.shared, who, Input::RetryByHand(Box::new(retry), looked_at)).await? {
-            Reply::Job(answer) => answer,
-            _ => Err(crate::reloaded()),
+        let (answer, done) = oneshot::channel();
+        let input = Input::RetryByHand(Box::new(retry), looked_at);
+        self.shared.post(who, Mail::Decide(input, ReplyTo::Submit { answer, follow: None }))?;
+        // No answer: the look-ups were stale, or the loop was reloaded.
+        match done.await {
+            Ok(Ok(Submitted::Done(mut answers))) => answers.pop().unwrap_or_else(|| Err(crate::reloaded())),
+            Ok(Ok(Submitted::LookAgain(_))) | Err(_) => Err(crate::reloaded()),
+            Ok(Err(refusal)) => Err(refusal),
         }
     }
 

@@ -11,6 +11,7 @@ mod jobs;
 mod mail;
 pub mod metrics;
 mod output;
+mod run;
 mod sessions;
 mod shard;
 mod shared;
@@ -19,13 +20,13 @@ mod supervisor;
 mod tokens;
 mod topics;
 
-pub use events::{EventStream, rows_of};
+pub use events::{Amended, AmendedStream, EventStream};
 pub use sessions::{Attached, Outbox, OutputPiece, SessionHandle, lease_hash};
 pub use topics::TopicView;
 
 use api::{
-    Caller, ControlEntry, Hello, NodeInfo, Poll, Polled, Rejection, Resume, Settings, ShardInfo, Update,
-    Welcome, WorkerInfo,
+    Caller, ControlEntry, Drain, Hello, NodeInfo, Poll, Polled, Rejection, Resume, Settings, ShardInfo,
+    Update, Welcome, WorkerInfo,
 };
 use coretex_domain::{Namespace, Reason, Refusal, SessionId, Span};
 use coretex_kernel::input::{Input, Reply};
@@ -109,7 +110,7 @@ impl Engine {
     }
 
     fn has_running(&self) -> bool {
-        self.shared.sessions.all().iter().any(|stay| stay.info().is_connected && !stay.is_idle())
+        self.shared.sessions.all().iter().any(|stay| stay.inner().stream.is_some() && !stay.is_idle())
     }
 
     /// Completes when the engine has stopped for good because its store failed.
@@ -143,26 +144,39 @@ impl Engine {
     }
 
     pub fn workers(&self, namespace: &Namespace) -> Vec<WorkerInfo> {
-        self.shared.sessions.workers(namespace)
+        let all = self.shared.sessions.all();
+        let mine = all.iter().filter(|stay| stay.namespace() == *namespace);
+        let mut found: Vec<WorkerInfo> = mine.map(|stay| self.info_of(stay)).collect();
+        found.sort_by(|a, b| a.session.worker_id.cmp(&b.session.worker_id));
+        found
+    }
+
+    /// Workers of every namespace, in no order.
+    pub fn all_workers(&self) -> Vec<WorkerInfo> {
+        self.shared.sessions.all().iter().map(|stay| self.info_of(stay)).collect()
     }
 
     pub fn worker(&self, namespace: &Namespace, worker_id: &str) -> Result<WorkerInfo, Refusal> {
         let found = self.shared.sessions.of_worker(namespace, worker_id);
-        found.map(|stay| stay.info()).ok_or_else(|| worker_not_found(worker_id))
+        found.map(|stay| self.info_of(&stay)).ok_or_else(|| worker_not_found(worker_id))
     }
 
-    /// Stops handing work to a worker and tells it to drain.
-    pub async fn drain_worker(&self, namespace: &Namespace, worker_id: &str) -> Result<WorkerInfo, Refusal> {
+    /// Stops handing work to a worker and tells it to leave.
+    pub async fn drain_worker(
+        &self,
+        namespace: &Namespace,
+        worker_id: &str,
+        order: Drain,
+    ) -> Result<WorkerInfo, Refusal> {
         let found = self.shared.sessions.of_worker(namespace, worker_id);
         let stay = found.ok_or_else(|| worker_not_found(worker_id))?;
-        sessions::drain(&self.shared, &stay).await;
-        stay.send_control(api::ServerFrame::GoAway {
-            reason: "WORKER_DRAINED".into(),
-            drain: self.shared.settings.drain_grace,
-            reconnect_after: Span::ZERO,
-            is_replaced: false,
-        });
-        Ok(stay.info())
+        sessions::drain_worker(&self.shared, &stay, order).await;
+        Ok(self.info_of(&stay))
+    }
+
+    fn info_of(&self, stay: &sessions::Stay) -> WorkerInfo {
+        let lanes = self.shared.dispatcher().lane_totals(stay.session().session_id);
+        stay.info(lanes)
     }
 }
 
@@ -224,6 +238,11 @@ impl Engine {
     /// Live events, or everything after a known point.
     pub fn watch(&self, after: Option<Box<[u64; 256]>>) -> EventStream {
         EventStream::new(&self.shared.events, self.shared.store.clone(), after)
+    }
+
+    /// Jobs that change without an event, from now on.
+    pub fn watch_amended(&self) -> AmendedStream {
+        AmendedStream::new(&self.shared.events)
     }
 
     /// The newest committed event sequence of every shard.

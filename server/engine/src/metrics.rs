@@ -1,7 +1,9 @@
 //! Counters of the engine. Labels are few and resolved outside hot paths.
 
 use coretex_domain::job::StateKind;
+use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Upper bounds of the histograms, seconds.
 pub const BUCKETS: [f64; 16] =
@@ -32,8 +34,7 @@ impl Histogram {
 #[derive(Debug, Default)]
 pub struct EngineMetrics {
     pub jobs_submitted: AtomicU64,
-    /// By state number.
-    pub jobs_completed: [AtomicU64; 13],
+    pub jobs_completed: Completed,
     pub attempts: AtomicU64,
     pub dead_letters: AtomicU64,
     /// Allow, deny, require approval, throttle, allow with constraints.
@@ -49,12 +50,67 @@ pub struct EngineMetrics {
     pub invariant_violations: AtomicU64,
 }
 
-impl EngineMetrics {
-    pub fn completed(&self, state: StateKind) -> u64 {
-        self.jobs_completed[state as usize].load(Ordering::Relaxed)
+/// Jobs that ended, by topic and state. Topics beyond the first so many are summed up, so that labels stay few.
+#[derive(Debug, Default)]
+pub struct Completed(RwLock<FxHashMap<Arc<str>, Arc<States>>>);
+
+/// One counter per state number.
+type States = [AtomicU64; 13];
+
+/// Topics counted by name.
+pub const TOPICS_MAX: usize = 200;
+/// The name of the rest.
+pub const OTHER_TOPICS: &str = "other";
+
+impl Completed {
+    pub(crate) fn count(&self, topic: &Arc<str>, state: StateKind) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned();
+        let states = known.unwrap_or_else(|| self.learn(topic));
+        add(&states[state as usize], 1);
+    }
+
+    fn learn(&self, topic: &Arc<str>) -> Arc<States> {
+        let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_full = topics.len() >= TOPICS_MAX && !topics.contains_key(topic);
+        let name = if is_full { Arc::from(OTHER_TOPICS) } else { topic.clone() };
+        topics.entry(name).or_default().clone()
+    }
+
+    /// Topic, state and count of all that is not zero, by topic.
+    pub fn all(&self) -> Vec<(Arc<str>, StateKind, u64)> {
+        let topics = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for (topic, states) in topics.iter() {
+            for state in StateKind::ALL.into_iter().filter(|state| state.is_terminal()) {
+                let count = states[state as usize].load(Ordering::Relaxed);
+                if count > 0 {
+                    found.push((topic.clone(), state, count));
+                }
+            }
+        }
+        found.sort_by(|a, b| (&a.0, a.1 as usize).cmp(&(&b.0, b.1 as usize)));
+        found
     }
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_beyond_the_bound_share_one_count() {
+        let completed = Completed::default();
+        for n in 0..TOPICS_MAX + 50 {
+            completed.count(&format!("job.{n}").into(), StateKind::Failed);
+        }
+        completed.count(&"job.1".into(), StateKind::Succeeded);
+        let all = completed.all();
+        assert_eq!(all.len(), TOPICS_MAX + 2);
+        assert!(all.contains(&(OTHER_TOPICS.into(), StateKind::Failed, 50)));
+        assert!(all.contains(&("job.1".into(), StateKind::Succeeded, 1)));
+    }
 }

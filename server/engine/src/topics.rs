@@ -1,11 +1,13 @@
 //! The façade for topics: settings, pause, counters.
 
-use crate::api::{Caller, ServerFrame, TopicCounts};
+use crate::api::{Caller, Once, ServerFrame, TopicCounts};
 use crate::{Engine, ask};
-use coretex_domain::topic::{Pause, Settings, Topic};
+use coretex_domain::limits::{REQUEST_ID_RETENTION, TOPIC_CALLS_MAX};
+use coretex_domain::topic::{Pause, Settings, Topic, TopicCall};
 use coretex_domain::{Namespace, Reason, Refusal, ShardId, Time};
 use coretex_kernel::dispatcher::TopicKey;
 use coretex_kernel::input::{Input, Reply};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ impl Engine {
             found.insert(row.name.clone(), view_of(row));
         }
         for who in 0..self.shared.mailboxes.len() {
-            let input = Input::Topics { namespace: namespace.clone() };
+            let input = Input::Topics { namespace: Some(namespace.clone()) };
             let Reply::Topics(counts) = ask(&self.shared, who, input).await? else { continue };
             for one in counts {
                 let name = one.topic.topic.clone();
@@ -42,6 +44,22 @@ impl Engine {
         Ok(views)
     }
 
+    /// Open jobs of every topic of every namespace.
+    pub async fn topic_counts(&self) -> Result<Vec<TopicCounts>, Refusal> {
+        let mut found: FxHashMap<TopicKey, TopicCounts> = FxHashMap::default();
+        for who in 0..self.shared.mailboxes.len() {
+            let input = Input::Topics { namespace: None };
+            let Reply::Topics(counts) = ask(&self.shared, who, input).await? else { continue };
+            for one in counts {
+                match found.get_mut(&one.topic) {
+                    Some(total) => add_counts(total, &one),
+                    None => drop(found.insert(one.topic.clone(), one)),
+                }
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
     pub async fn get_topic(&self, namespace: &Namespace, name: &str) -> Result<TopicView, Refusal> {
         let found = self.list_topics(namespace).await?.into_iter().find(|view| &*view.topic.name == name);
         found.ok_or_else(|| {
@@ -55,9 +73,10 @@ impl Engine {
         caller: &Caller,
         name: Arc<str>,
         revision: u64,
+        once: Option<Once>,
         change: Box<dyn FnOnce(&mut Settings) + Send>,
     ) -> Result<TopicView, Refusal> {
-        self.change_topic(caller, name, revision, |topic| change(&mut topic.settings)).await
+        self.change_topic(caller, name, revision, once, |topic| change(&mut topic.settings)).await
     }
 
     /// Jobs are still accepted; none is handed out until the topic is resumed.
@@ -66,14 +85,20 @@ impl Engine {
         caller: &Caller,
         name: Arc<str>,
         reason: Arc<str>,
+        once: Option<Once>,
     ) -> Result<TopicView, Refusal> {
         let since = self.shared.env.clock.now().wall;
         let pause = Pause { reason, since, actor: caller.actor.clone() };
-        self.change_topic(caller, name, 0, |topic| topic.paused = Some(pause)).await
+        self.change_topic(caller, name, 0, once, |topic| topic.paused = Some(pause)).await
     }
 
-    pub async fn resume_topic(&self, caller: &Caller, name: Arc<str>) -> Result<TopicView, Refusal> {
-        self.change_topic(caller, name, 0, |topic| topic.paused = None).await
+    pub async fn resume_topic(
+        &self,
+        caller: &Caller,
+        name: Arc<str>,
+        once: Option<Once>,
+    ) -> Result<TopicView, Refusal> {
+        self.change_topic(caller, name, 0, once, |topic| topic.paused = None).await
     }
 
     async fn change_topic(
@@ -81,12 +106,13 @@ impl Engine {
         caller: &Caller,
         name: Arc<str>,
         revision: u64,
+        once: Option<Once>,
         change: impl FnOnce(&mut Topic) + Send + 'static,
     ) -> Result<TopicView, Refusal> {
         // In a task of its own: a caller that goes away half-way must not leave the loops with different rows.
         let (engine, caller) = (self.clone(), caller.clone());
         let changed =
-            tokio::spawn(async move { engine.change_topic_row(&caller, name, revision, change).await });
+            tokio::spawn(async move { engine.change_topic_row(&caller, name, revision, once, change).await });
         changed.await.unwrap_or_else(|_| Err(crate::reloaded()))
     }
 
@@ -95,6 +121,7 @@ impl Engine {
         caller: &Caller,
         name: Arc<str>,
         revision: u64,
+        once: Option<Once>,
         change: impl FnOnce(&mut Topic) + Send,
     ) -> Result<TopicView, Refusal> {
         // One change at a time: the row read is the row replaced.
@@ -104,6 +131,9 @@ impl Engine {
             .into_iter()
             .find(|t| t.name == name)
             .unwrap_or_else(|| unset(&caller.namespace, name.clone()));
+        if is_repeat(&present, once)? {
+            return self.get_topic(&caller.namespace, &name).await;
+        }
         if revision != 0 && revision != present.revision {
             let message =
                 format!("revision: topic {name} is at revision {}, not {revision}", present.revision);
@@ -114,6 +144,7 @@ impl Engine {
         change(&mut next);
         next.revision = present.revision + 1;
         next.update_time = self.shared.env.clock.now().wall;
+        remember(&mut next, once);
         let next = Arc::new(next);
         // The catalog's loop writes the row; the others only mirror it.
         let home = self.shared.loop_of(ShardId::CATALOG);
@@ -141,6 +172,30 @@ impl Engine {
     }
 }
 
+/// True if this very call has changed the topic before.
+fn is_repeat(topic: &Topic, once: Option<Once>) -> Result<bool, Refusal> {
+    let Some(once) = once else { return Ok(false) };
+    match topic.calls.iter().find(|call| call.id == once.id) {
+        None => Ok(false),
+        Some(call) if call.body == once.body => Ok(true),
+        Some(_) => {
+            let message =
+                format!("request_id: it came before with another request, for topic {}", topic.name);
+            Err(Refusal::new(Reason::IdempotencyConflict, message))
+        }
+    }
+}
+
+/// Keeps the call with the row it changed, and drops those that are too old or too many.
+fn remember(topic: &mut Topic, once: Option<Once>) {
+    let Some(Once { id, body }) = once else { return };
+    let now = topic.update_time;
+    topic.calls.retain(|call| now.since(call.time) < REQUEST_ID_RETENTION);
+    let surplus = (topic.calls.len() + 1).saturating_sub(TOPIC_CALLS_MAX);
+    topic.calls.drain(..surplus);
+    topic.calls.push(TopicCall { id, body, time: now });
+}
+
 fn unset(namespace: &Namespace, name: Arc<str>) -> Arc<Topic> {
     Arc::new(Topic {
         namespace: namespace.clone(),
@@ -149,6 +204,7 @@ fn unset(namespace: &Namespace, name: Arc<str>) -> Arc<Topic> {
         paused: None,
         revision: 0,
         update_time: Time(0),
+        calls: Vec::new(),
     })
 }
 

@@ -74,7 +74,7 @@ async fn next_assign(attached: &mut Attached) -> Vec<Assignment> {
 }
 
 fn update(lease_id: u64, kind: UpdateKind) -> Update {
-    Update { lease: LeaseName::Id(lease_id), kind }
+    Update::new(LeaseName::Id(lease_id), kind)
 }
 
 #[tokio::test]
@@ -173,10 +173,7 @@ async fn a_lost_worker_costs_one_attempt_and_its_late_result_is_stale() {
         .report_by_token(
             &caller(),
             None,
-            vec![Update {
-                lease: LeaseName::Token(lease.token),
-                kind: UpdateKind::Succeeded(Payload::empty()),
-            }],
+            vec![Update::new(LeaseName::Token(lease.token), UpdateKind::Succeeded(Payload::empty()))],
         )
         .await
         .unwrap();
@@ -223,7 +220,9 @@ async fn polling_hands_out_and_reports_settle() {
         worker_id: "me".into(),
         session_id,
         topics: vec!["job.p".into()],
-        pool: "".into(),
+        pool: None,
+        capabilities: vec![],
+        labels: vec![],
         max_jobs: 2,
         timeout: Span(300),
     };
@@ -232,10 +231,8 @@ async fn polling_hands_out_and_reports_settle() {
     let job = submit_one(&engine, ask("job.p")).await;
     let got = engine.poll(poll(Some(empty.session_id))).await.unwrap();
     assert_eq!(got.assignments.len(), 1);
-    let done = Update {
-        lease: LeaseName::Token(got.assignments[0].token.clone()),
-        kind: UpdateKind::Succeeded(Payload::json("7")),
-    };
+    let token = LeaseName::Token(got.assignments[0].token.clone());
+    let done = Update::new(token, UpdateKind::Succeeded(Payload::json("7")));
     let (rejected, _) = engine.report_by_token(&caller(), Some(got.session_id), vec![done]).await.unwrap();
     assert!(rejected.is_empty(), "{rejected:?}");
     let ended = engine.wait(&job.namespace, &job.id, Span::secs(5)).await.unwrap();
@@ -246,14 +243,14 @@ async fn polling_hands_out_and_reports_settle() {
 #[tokio::test]
 async fn a_paused_topic_holds_its_jobs_until_it_is_resumed() {
     let engine = engine(3).await;
-    engine.pause_topic(&caller(), "job.z".into(), "maintenance".into()).await.unwrap();
+    engine.pause_topic(&caller(), "job.z".into(), "maintenance".into(), None).await.unwrap();
     let (_, mut attached) = worker(&engine, "w1", &["job.z"]).await;
     attached.handle.credit(vec![("default".into(), 10)]);
     let job = submit_one(&engine, ask("job.z")).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let why = engine.explain(&job.namespace, &job.id).await.unwrap();
     assert!(why.causes.iter().any(|c| c.kind == "TOPIC_PAUSED"), "{why:?}");
-    engine.resume_topic(&caller(), "job.z".into()).await.unwrap();
+    engine.resume_topic(&caller(), "job.z".into(), None).await.unwrap();
     assert_eq!(next_assign(&mut attached).await[0].job.id, job.id);
     engine.stop().await;
 }
@@ -273,7 +270,12 @@ async fn a_resumed_session_keeps_what_it_holds() {
         principal: "p".into(),
         session_id: welcome.session_id,
         token: welcome.resume_token,
-        held: vec![HeldLease { lease_id: lease.lease_id, token: lease.token.clone(), is_finished: false }],
+        held: vec![HeldLease {
+            lease_id: lease.lease_id,
+            token: lease.token.clone(),
+            is_started: true,
+            is_finished: false,
+        }],
         granted: vec![],
         hello: None,
     };

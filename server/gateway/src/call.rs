@@ -1,5 +1,6 @@
 //! One call: who makes it, in which namespace, and until when. Made at the door, found by every handler.
 
+use crate::connection::InUse;
 use crate::status;
 use coretex_domain::{Namespace, Refusal, Span};
 use coretex_engine::api::Caller;
@@ -21,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Instant>,
     /// Trace id of the call.
     pub(crate) trace: Option<Arc<str>>,
+    /// The connection it came on, kept in use for as long as the call lives.
+    pub(crate) link: Option<InUse>,
 }
 
 impl Call {
@@ -37,6 +40,7 @@ impl Call {
             namespaces: Vec::new(),
             deadline: None,
             trace: None,
+            link: None,
         }
     }
 

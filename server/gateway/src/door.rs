@@ -4,6 +4,7 @@
 mod body;
 
 use crate::call::Call;
+use crate::connection::{InUse, Link};
 use crate::gate::Gate;
 use crate::status;
 use body::{Counted, Observed};
@@ -86,6 +87,7 @@ impl Door {
                 .get("traceparent")
                 .and_then(|v| v.to_str().ok())
                 .and_then(crate::wire::spec::trace_of),
+            link: None,
         };
         if !call.may_use(namespace) {
             let message = format!("this identity may not use namespace {namespace}");
@@ -104,7 +106,10 @@ impl Door {
         let mut counted =
             Counted { metrics, method, mutates, start, request_id: request_id.clone(), is_open: true };
         let call = match self.admit(&path, request.headers(), request_id.clone()) {
-            Ok(call) => Arc::new(call),
+            Ok(call) => {
+                let link = request.extensions().get::<Arc<Link>>().map(InUse::of);
+                Arc::new(Call { link, ..call })
+            }
             Err(refusal) => return counted.close_with(status::of(&refusal, &request_id)),
         };
         let deadline = call.deadline;

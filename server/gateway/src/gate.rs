@@ -24,15 +24,15 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(engine: Engine, settings: GatewaySettings, metrics: Arc<Metrics>) -> Gate {
+    pub(crate) fn new(engine: Engine, settings: GatewaySettings) -> Gate {
         Gate {
             tokens: Tokens::new(settings.token_key),
             watches: Arc::new(Semaphore::new(settings.watches_max)),
             closing: tokio::sync::watch::Sender::new(false),
             paused: RwLock::default(),
+            metrics: settings.counts.0.clone(),
             engine,
             settings,
-            metrics,
         }
     }
 
@@ -50,11 +50,6 @@ impl Gate {
         let mut closing = self.closing.subscribe();
         // Fails only when the gate is gone, and we hold it.
         let _ = closing.wait_for(|is_closing| *is_closing).await;
-    }
-
-    /// Namespaces that were asked about.
-    pub(crate) fn namespaces(&self) -> Vec<Namespace> {
-        self.paused.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     pub(crate) fn now(&self) -> Time {

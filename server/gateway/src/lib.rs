@@ -2,6 +2,7 @@
 
 mod api;
 mod call;
+mod connection;
 mod door;
 mod front;
 mod gate;
@@ -16,5 +17,6 @@ mod stream;
 mod tokens;
 mod wire;
 
+pub use metrics::Counts;
 pub use serve::{serve, serve_metrics};
 pub use settings::{ApiKeys, GatewaySettings, Identity, Tls};

@@ -3,7 +3,7 @@
 use crate::gate::Gate;
 use crate::methods::Methods;
 use coretex_domain::job::StateKind;
-use coretex_engine::metrics::{BUCKETS, Histogram};
+use coretex_engine::metrics::{BUCKETS, Histogram, OTHER_TOPICS, TOPICS_MAX};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,6 @@ use tonic::Code;
 
 /// Codes of gRPC.
 const CODES: usize = 17;
-/// Topics shown by name; the rest is summed up, so that labels stay few.
-const TOPICS_MAX: usize = 200;
 
 /// What the gateway counts.
 pub(crate) struct Metrics {
@@ -24,6 +22,16 @@ pub(crate) struct Metrics {
     pub(crate) faults: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
+}
+
+/// What a gateway counts, for its own listener and for that of [`crate::serve_metrics`]. Clones share it.
+#[derive(Clone)]
+pub struct Counts(pub(crate) Arc<Metrics>);
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts(Arc::new(Metrics::new(Arc::new(Methods::of_contract()))))
+    }
 }
 
 impl Metrics {
@@ -97,15 +105,11 @@ fn engine(gate: &Gate, out: &mut String) {
     counter(out, "coretex_invariant_violations", "Broken promises. Must stay 0.", &m.invariant_violations);
     let _ = writeln!(
         out,
-        "# HELP coretex_jobs_completed Jobs ended, by state.\n# TYPE coretex_jobs_completed counter"
+        "# HELP coretex_jobs_completed Jobs ended, by topic and state.\n# TYPE coretex_jobs_completed counter"
     );
-    for state in StateKind::ALL.into_iter().filter(|s| s.is_terminal()) {
-        let _ = writeln!(
-            out,
-            "coretex_jobs_completed_total{{state=\"{}\"}} {}",
-            state.name(),
-            m.completed(state)
-        );
+    for (topic, state, count) in m.jobs_completed.all() {
+        let state = state.name();
+        let _ = writeln!(out, "coretex_jobs_completed_total{{topic=\"{topic}\",state=\"{state}\"}} {count}");
     }
     let _ =
         writeln!(out, "# HELP coretex_policy_decisions Verdicts.\n# TYPE coretex_policy_decisions counter");
@@ -138,29 +142,22 @@ fn engine(gate: &Gate, out: &mut String) {
     gauge(out, "coretex_store_lag_records", "Records committed and not indexed.", stats.lag);
 }
 
-/// Queues and slots of the namespaces this gateway has heard of.
+/// Queues and slots of all namespaces.
 async fn queues(gate: &Gate, out: &mut String) {
     let now = gate.now();
     let mut depths: std::collections::BTreeMap<String, (u64, f64)> = Default::default();
     let mut slots: std::collections::BTreeMap<String, u64> = Default::default();
-    for namespace in gate.namespaces() {
-        for topic in gate.engine.list_topics(&namespace).await.unwrap_or_default() {
-            let name = topic.topic.name.to_string();
-            let name =
-                if depths.len() < TOPICS_MAX || depths.contains_key(&name) { name } else { "other".into() };
-            let waiting =
-                topic.counts.by_state.get(StateKind::Scheduled as usize).copied().unwrap_or_default();
-            let age = topic.counts.oldest_ready.map_or(0, |ready| now.since(ready).0);
-            let entry = depths.entry(name).or_default();
-            *entry = (entry.0 + waiting, entry.1.max(age as f64 / 1_000.0));
-        }
-        for worker in gate.engine.workers(&namespace).iter().filter(|w| w.is_connected) {
-            let count: u64 = worker.session.lanes.iter().map(|l| u64::from(l.slots)).sum();
-            let pool = worker.session.pool.to_string();
-            let pool =
-                if slots.len() < TOPICS_MAX || slots.contains_key(&pool) { pool } else { "other".into() };
-            *slots.entry(pool).or_default() += count;
-        }
+    for counts in gate.engine.topic_counts().await.unwrap_or_default() {
+        let waiting = counts.by_state.get(StateKind::Scheduled as usize).copied().unwrap_or_default();
+        let age = counts.oldest_ready.map_or(0, |ready| now.since(ready).0);
+        let name = bounded(&counts.topic.topic, depths.len(), |name| depths.contains_key(name));
+        let entry = depths.entry(name).or_default();
+        *entry = (entry.0 + waiting, entry.1.max(age as f64 / 1_000.0));
+    }
+    for worker in gate.engine.all_workers().iter().filter(|w| w.is_connected) {
+        let count: u64 = worker.session.lanes.iter().map(|l| u64::from(l.slots)).sum();
+        let pool = bounded(&worker.session.pool, slots.len(), |name| slots.contains_key(name));
+        *slots.entry(pool).or_default() += count;
     }
     out.push_str(
         "# HELP coretex_job_queue_depth Jobs waiting for a worker.\n# TYPE coretex_job_queue_depth gauge\n",
@@ -178,6 +175,12 @@ async fn queues(gate: &Gate, out: &mut String) {
     for (pool, count) in &slots {
         let _ = writeln!(out, "coretex_worker_slots{{pool=\"{pool}\"}} {count}");
     }
+}
+
+/// A label, or that of the rest once there are many.
+fn bounded(name: &str, count: usize, is_known: impl Fn(&str) -> bool) -> String {
+    let is_shown = count < TOPICS_MAX || is_known(name);
+    if is_shown { name.to_owned() } else { OTHER_TOPICS.to_owned() }
 }
 
 fn gateway(metrics: &Metrics, out: &mut String) {

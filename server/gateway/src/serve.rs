@@ -1,33 +1,27 @@
 //! The listener: connections in, bounded in number, in time and in what each may ask; out again in good order.
 
+use crate::connection::{Addresses, Connection, HANDSHAKE_WITHIN};
 use crate::door::Door;
 use crate::front::Front;
 use crate::gate::Gate;
-use crate::methods::Methods;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Counts};
 use crate::routes;
 use crate::settings::{GatewaySettings, Tls};
 use coretex_engine::Engine;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// Within which a new connection must say what it is.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
 const HEADER_LIST_MAX: u32 = 16 << 10;
@@ -36,8 +30,6 @@ const SEND_BUFFER_MAX: usize = 2 << 20;
 const PENDING_RESETS_MAX: usize = 256;
 /// How often health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_millis(200);
-/// What an HTTP/2 client says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves the contract until `shutdown`: gRPC, gRPC-Web, health, reflection and the plain routes on one port.
 ///
@@ -50,15 +42,15 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let metrics = Arc::new(Metrics::new(Arc::new(Methods::of_contract())));
-    let gate = Arc::new(Gate::new(engine, settings, metrics));
+    let gate = Arc::new(Gate::new(engine, settings));
     let (health, routes) = routes::routes(&gate).map_err(io::Error::other)?;
     let health = tokio::spawn(watch_health(gate.clone(), health));
     let front = Front::new(gate.clone(), Door::new(gate.clone(), routes));
     let mut connections = Connections {
         builder: Arc::new(builder(&gate.settings)),
         places: Arc::new(Semaphore::new(gate.settings.connections_max)),
-        graceful: GracefulShutdown::new(),
+        addresses: Arc::default(),
+        closing: watch::Sender::new(false),
         tasks: JoinSet::new(),
         front,
         tls,
@@ -73,15 +65,16 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves `/metrics`, `/livez` and `/readyz` on a listener of their own, as production wants it.
+/// Serves `/metrics`, `/livez` and `/readyz` on a listener of their own, as production wants it. `counts` are those of
+/// the settings that [`serve`] got.
 pub async fn serve_metrics(
     listener: TcpListener,
     engine: Engine,
+    counts: Counts,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let metrics = Arc::new(Metrics::new(Arc::new(Methods::of_contract())));
-    let settings = GatewaySettings { reflection: false, ..GatewaySettings::default() };
-    let gate = Arc::new(Gate::new(engine, settings, metrics));
+    let settings = GatewaySettings { reflection: false, counts, ..GatewaySettings::default() };
+    let gate = Arc::new(Gate::new(engine, settings));
     let ready = gate.clone();
     let router = axum::Router::new()
         .route("/metrics", axum::routing::get(move || async move { metrics::render(&gate).await }))
@@ -101,7 +94,8 @@ pub async fn serve_metrics(
 struct Connections {
     builder: Arc<auto::Builder<TokioExecutor>>,
     places: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    addresses: Arc<Addresses>,
+    closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
     front: Front,
     tls: Option<TlsAcceptor>,
@@ -114,7 +108,7 @@ impl Connections {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, _)) => self.take(socket),
+                    Ok((socket, peer)) => self.take(socket, peer.ip()),
                     Err(error) => {
                         // Out of descriptors, as a rule: let some go before the next.
                         tracing::warn!(%error, "cannot accept a connection");
@@ -127,18 +121,20 @@ impl Connections {
         }
     }
 
-    fn take(&mut self, socket: TcpStream) {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+    fn take(&mut self, socket: TcpStream, peer: IpAddr) {
+        let most = self.gate.settings.connections_per_address_max;
+        let place = self.places.clone().try_acquire_owned().ok();
+        let Some(places) = place.and_then(|place| Some((place, self.addresses.place(peer, most)?))) else {
             self.gate.metrics.refused_connections.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let _ = socket.set_nodelay(true);
         let connection = Connection {
             builder: self.builder.clone(),
-            watcher: self.graceful.watcher(),
+            closing: self.closing.subscribe(),
             front: self.front.clone(),
             gate: self.gate.clone(),
-            _place: place,
+            places,
         };
         match self.tls.clone() {
             Some(tls) => self.tasks.spawn(connection.run_tls(socket, tls)),
@@ -148,61 +144,11 @@ impl Connections {
 
     async fn end(mut self, grace: Duration) {
         let quiet = async {
-            self.graceful.shutdown().await;
+            self.closing.send_replace(true);
             while self.tasks.join_next().await.is_some() {}
         };
         if tokio::time::timeout(grace, quiet).await.is_err() {
             tracing::info!("connections were still open after the grace; they are cut");
-        }
-    }
-}
-
-struct Connection {
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    watcher: hyper_util::server::graceful::Watcher,
-    front: Front,
-    gate: Arc<Gate>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    async fn run_plain(self, socket: TcpStream) {
-        if tokio::time::timeout(HANDSHAKE_WITHIN, first_words(&socket)).await.is_ok_and(|seen| seen) {
-            self.run(TokioIo::new(socket)).await;
-        }
-    }
-
-    async fn run_tls(self, socket: TcpStream, tls: TlsAcceptor) {
-        match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(socket)).await {
-            Ok(Ok(stream)) => self.run(TokioIo::new(stream)).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
-        }
-    }
-
-    async fn run(self, io: impl Read + Write + Unpin + Send + 'static) {
-        let front = self.front.clone();
-        let service = service_fn(move |request: Request<Incoming>| front.clone().serve(request));
-        let connection = self.builder.serve_connection_with_upgrades(io, service).into_owned();
-        self.gate.metrics.connections.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.watcher.watch(connection).await {
-            tracing::debug!(%error, "a connection ended early");
-        }
-        self.gate.metrics.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Waits until it is clear whether a client speaks HTTP/2. After that the protocol keeps its own time.
-async fn first_words(socket: &TcpStream) -> bool {
-    let mut seen = [0; PREFACE.len()];
-    let mut known = 0;
-    loop {
-        match socket.peek(&mut seen).await {
-            Ok(0) | Err(_) => return false,
-            Ok(n) if n >= PREFACE.len() || !PREFACE.starts_with(&seen[..n]) => return true,
-            // Part of the preface: what was seen stays readable, so waiting for more is asking again.
-            Ok(n) if n == known => tokio::time::sleep(Duration::from_millis(5)).await,
-            Ok(n) => known = n,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the binary tells the gateway. Every bound has a default that fits one machine.
 
+use crate::metrics::Counts;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +36,18 @@ pub struct GatewaySettings {
     pub reflection: bool,
     /// Whether `/metrics` is on this listener; see also [`crate::serve_metrics`].
     pub metrics: bool,
+    /// What is counted; hand a clone to [`crate::serve_metrics`].
+    pub counts: Counts,
     pub connections_max: usize,
+    /// Connections from one IPv4 address or one IPv6 network (/64).
+    pub connections_per_address_max: usize,
+    /// A connection on which nothing is asked for so long is closed.
+    pub connection_idle_max: Duration,
+    /// A connection of this age (give or take a tenth) takes no new calls: clients connect anew and spread out.
+    /// `None`: they may grow as old as they like.
+    pub connection_age_max: Option<Duration>,
+    /// What is still open on an old connection after this is cut.
+    pub connection_age_grace: Duration,
     /// Streams per connection.
     pub streams_max: u32,
     /// HTTP/2 windows, bytes.
@@ -126,7 +138,13 @@ impl Default for GatewaySettings {
             allowed_origins: Vec::new(),
             reflection: true,
             metrics: true,
+            counts: Counts::default(),
             connections_max: 10_000,
+            connections_per_address_max: 2_500,
+            connection_idle_max: Duration::from_secs(300),
+            connection_age_max: None,
+            // The longest wait is answered by then.
+            connection_age_grace: Duration::from_secs(660),
             streams_max: 256,
             stream_window: 4 << 20,
             connection_window: 16 << 20,

@@ -3,6 +3,10 @@
 //! One per node, pure and synchronous. A shard borrows credit for a class of jobs, commits leases against it
 //! and gives the rest back in the same turn, so credit is never in two places.
 
+mod registration;
+
+pub use registration::LaneTotals;
+
 use crate::rate::Bucket;
 use coretex_domain::job::spec::Placement;
 use coretex_domain::session::Session;

@@ -3,7 +3,7 @@
 
 use crate::dispatcher::{Holder, LimitKey, TopicKey};
 use coretex_domain::dead_letter::DeadLetter;
-use coretex_domain::job::{Failure, Spec};
+use coretex_domain::job::{Failure, Spec, Usage};
 use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, JobKey, Namespace, Payload, Refusal, SessionId, Span};
@@ -42,9 +42,10 @@ pub enum Input {
     SessionEnd {
         session: SessionId,
     },
-    /// A draining session gives back what has not started.
-    ReturnUnstarted {
+    /// A draining session gives back what has not started; when its time is over, all it holds.
+    ReturnLeases {
         session: SessionId,
+        with_started: bool,
     },
     Cancel {
         namespace: Namespace,
@@ -81,9 +82,9 @@ pub enum Input {
         namespace: Namespace,
         job_id: JobId,
     },
-    /// Counters per topic.
+    /// Counters per topic, of one namespace or of all.
     Topics {
-        namespace: Namespace,
+        namespace: Option<Namespace>,
     },
 }
 
@@ -125,6 +126,8 @@ pub enum Origin {
 pub struct Update {
     pub lease: LeaseRef,
     pub kind: UpdateKind,
+    /// What was used since the last update that said so.
+    pub usage: Option<Box<Usage>>,
 }
 
 /// How a worker names a lease.
@@ -139,7 +142,7 @@ pub enum LeaseRef {
 #[derive(Debug)]
 pub enum UpdateKind {
     Started,
-    Progress { fraction: f64, message: Arc<str> },
+    Progress { fraction: f64, message: Arc<str>, attributes: Vec<(Arc<str>, Arc<str>)> },
     Checkpoint(Payload),
     Succeeded(Payload),
     Failed { failure: Box<Failure>, retry: Directive },
@@ -289,6 +292,8 @@ pub enum Stop {
     },
     TimedOut,
     Stalled,
+    /// The worker leaves and did not finish in time: the job goes on elsewhere.
+    Drained,
     /// Not started yet, and not wanted any more.
     Reclaim,
 }

@@ -213,6 +213,10 @@ pub struct EventRow {
     pub job_id: JobId,
     pub topic: Arc<str>,
     pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// Revision of the job after it.
+    pub revision: u64,
+    /// The policy whose decision the job stood on when this was committed.
+    pub policy: Option<Arc<str>>,
 }
 
 /// Figures for metrics and `admin` commands.

@@ -1,6 +1,6 @@
 //! What one frame of a log holds: groups of writes, and the decisions they refer to.
 
-use crate::decode::{decision_of, decode_job_log, pairs_of};
+use crate::decode::{decision_of, decode_job_log, find_decision, pairs_of};
 use crate::encode::{Form, put_decision, put_job};
 use crate::event::{entry_of, id_of};
 use crate::intern::Interner;
@@ -195,6 +195,11 @@ impl LogJob {
             standing.worker_id = interner.opt_text(prior.worker_id.as_deref());
         }
         let (topic, labels) = (interner.text(topic), pairs_of(labels, interner));
+        let head = self.record.head.as_ref();
+        let find = |number: u32| self.decisions.get(number as usize).cloned();
+        let decision = head.map(|head| find_decision(head, interner, &find)).transpose()?.flatten();
+        let policy = decision.map(|decision| decision.policy.clone());
+        let after = self.record.entries.len() as u64;
         for (n, entry) in self.record.entries.iter().enumerate() {
             let entry = entry_of(entry, interner)?;
             let from = standing.state;
@@ -212,6 +217,8 @@ impl LogJob {
                 job_id: self.id.clone(),
                 topic: topic.clone(),
                 labels: labels.clone(),
+                revision: (self.revision() + n as u64 + 1).saturating_sub(after),
+                policy: policy.clone(),
                 entry,
             });
         }

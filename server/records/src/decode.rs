@@ -5,7 +5,7 @@ use crate::intern::Interner;
 use crate::{Damaged, check_version, wire};
 use bytes::Bytes;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
-use coretex_domain::job::{Counters, Event, Failure, Job, Progress, Rare, Spec, State, StateKind};
+use coretex_domain::job::{Counters, Event, Failure, Job, Progress, Rare, Spec, State, StateKind, Usage};
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{Decision, Remediation, Verdict};
 use coretex_domain::{Namespace, Payload, ShardId, Span, Time};
@@ -86,7 +86,7 @@ pub fn decode_job_log(
     })
 }
 
-fn find_decision(
+pub(crate) fn find_decision(
     head: &wire::Head,
     interner: &mut Interner,
     decisions: Decisions<'_>,
@@ -221,6 +221,7 @@ fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut I
         progress: rare.progress.as_ref().map(|p| Progress {
             fraction: p.fraction,
             message: p.message.as_str().into(),
+            attributes: pairs_of(&p.attributes, interner),
             time: Time(p.time),
         }),
         checkpoint: rare.checkpoint.as_ref().map(payload_of).or(kept_checkpoint),
@@ -234,6 +235,15 @@ fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut I
         retry_of: rare.retry_of.as_ref().and_then(|id| id_of(Some(id)).ok()),
         retried_as: rare.retried_as.as_ref().and_then(|id| id_of(Some(id)).ok()),
         last_sign: rare.last_sign.map(Time),
+        usage: rare.usage.as_ref().map(|u| Usage {
+            cpu_ms: u.cpu_ms,
+            peak_rss: u.peak_rss,
+            tokens_in: u.tokens_in,
+            tokens_out: u.tokens_out,
+            cost_micros: u.cost_micros,
+            tool_calls: u.tool_calls,
+            model: interner.text(&u.model),
+        }),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::event::{put_cancel, put_entry, put_id, put_lease};
 use crate::{VERSION, put};
 use coretex_domain::Payload;
 use coretex_domain::job::spec::{Options, RetryPolicy, Timeouts};
-use coretex_domain::job::{Event, Failure, Job, Rare, Spec, State};
+use coretex_domain::job::{Event, Failure, Job, Rare, Spec, State, Usage};
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{Decision, Verdict};
 use coretex_ports::memory::events::Standing;
@@ -242,6 +242,7 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
                 put::double(buf, 1, progress.fraction);
                 put::text(buf, 2, &progress.message);
                 put::uint(buf, 3, progress.time.0);
+                put_pairs(buf, 4, &progress.attributes);
             });
         }
         if let Some(checkpoint) = rare.checkpoint.as_ref().filter(|_| !keeps_checkpoint) {
@@ -257,6 +258,21 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
             put_id(buf, 6, id);
         }
         put::opt_uint(buf, 7, rare.last_sign.map(|t| t.0));
+        if let Some(usage) = &rare.usage {
+            put_usage(buf, 8, usage);
+        }
+    });
+}
+
+fn put_usage(buf: &mut Vec<u8>, tag: u32, usage: &Usage) {
+    put::nested(buf, tag, |buf| {
+        put::uint(buf, 1, usage.cpu_ms);
+        put::uint(buf, 2, usage.peak_rss);
+        put::uint(buf, 3, usage.tokens_in);
+        put::uint(buf, 4, usage.tokens_out);
+        put::uint(buf, 5, usage.cost_micros);
+        put::uint(buf, 6, usage.tool_calls);
+        put::text(buf, 7, &usage.model);
     });
 }
 

@@ -8,7 +8,7 @@ use crate::{Damaged, VERSION, check_version, put, wire};
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::StateKind;
 use coretex_domain::session::{Lane, Session};
-use coretex_domain::topic::{Pause, Rate, Settings, Topic};
+use coretex_domain::topic::{Pause, Rate, Settings, Topic, TopicCall};
 use coretex_domain::{JobId, Namespace, SessionId, ShardId, Span, Time};
 use coretex_ports::KeyRow;
 
@@ -154,6 +154,15 @@ pub fn put_topic(buf: &mut Vec<u8>, topic: &Topic) {
     }
     put::uint(buf, 15, topic.revision);
     put::uint(buf, 16, topic.update_time.0);
+    for call in &topic.calls {
+        put::nested(buf, 17, |buf| {
+            put::fixed(buf, 1, (call.id >> 64) as u64);
+            put::fixed(buf, 2, call.id as u64);
+            put::fixed(buf, 3, (call.body >> 64) as u64);
+            put::fixed(buf, 4, call.body as u64);
+            put::uint(buf, 5, call.time.0);
+        });
+    }
 }
 
 pub fn topic_of(row: &wire::Topic, interner: &mut Interner) -> Result<Topic, Damaged> {
@@ -181,7 +190,17 @@ pub fn topic_of(row: &wire::Topic, interner: &mut Interner) -> Result<Topic, Dam
         }),
         revision: row.revision,
         update_time: Time(row.update_time),
+        calls: row.calls.iter().map(call_of).collect(),
     })
+}
+
+fn call_of(call: &wire::TopicCall) -> TopicCall {
+    let whole = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
+    TopicCall {
+        id: whole(call.id_high, call.id_low),
+        body: whole(call.body_high, call.body_low),
+        time: Time(call.time),
+    }
 }
 
 pub fn put_secret(buf: &mut Vec<u8>, id: u32, secret: &[u8; 32]) {

@@ -5,7 +5,7 @@ use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
     Cancel, Close, Closed, Counters, Entry, Event, Failure, Job, Lease, Note, Progress, Rare, Return, Spec,
-    State, StateKind,
+    State, StateKind, Usage,
 };
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{Decision, Remediation, Verdict};
@@ -185,16 +185,17 @@ fn decision() -> impl Strategy<Value = Decision> {
 }
 
 fn rare() -> impl Strategy<Value = Rare> {
-    let progress = (0.0..1.0_f64, text(), number()).prop_map(|(fraction, message, time)| Progress {
-        fraction,
-        message,
-        time: Time(time),
+    let progress = (0.0..1.0_f64, text(), number(), vec((text(), text()), 0..3)).prop_map(
+        |(fraction, message, time, attributes)| Progress { fraction, message, attributes, time: Time(time) },
+    );
+    let usage = (number(), number(), number(), text()).prop_map(|(cpu_ms, tokens_in, tool_calls, model)| {
+        Usage { cpu_ms, tokens_in, tool_calls, model, peak_rss: 7, tokens_out: 8, cost_micros: 9 }
     });
     let failure = (text(), text(), any::<bool>(), payload(), text()).prop_map(
         |(kind, message, retryable, details, stack)| Failure { kind, message, retryable, details, stack },
     );
-    (of(cancel()), of(progress), of(payload()), of(failure), of(id()), of(id()), of(number())).prop_map(
-        |(cancel, progress, checkpoint, failure, retry_of, retried_as, last_sign)| Rare {
+    (of(cancel()), of(progress), of(payload()), of(failure), of(id()), of(id()), of(number()), of(usage))
+        .prop_map(|(cancel, progress, checkpoint, failure, retry_of, retried_as, last_sign, usage)| Rare {
             cancel,
             progress,
             checkpoint,
@@ -202,8 +203,8 @@ fn rare() -> impl Strategy<Value = Rare> {
             retry_of,
             retried_as,
             last_sign: last_sign.map(Time),
-        },
-    )
+            usage,
+        })
 }
 
 prop_compose! {

@@ -297,6 +297,8 @@ pub struct Rare {
     pub retried_as: Option<Id>,
     #[prost(uint64, optional, tag = "7")]
     pub last_sign: Option<u64>,
+    #[prost(message, optional, tag = "8")]
+    pub usage: Option<Usage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -307,6 +309,26 @@ pub struct Progress {
     pub message: String,
     #[prost(uint64, tag = "3")]
     pub time: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub attributes: Vec<Pair>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Usage {
+    #[prost(uint64, tag = "1")]
+    pub cpu_ms: u64,
+    #[prost(uint64, tag = "2")]
+    pub peak_rss: u64,
+    #[prost(uint64, tag = "3")]
+    pub tokens_in: u64,
+    #[prost(uint64, tag = "4")]
+    pub tokens_out: u64,
+    #[prost(uint64, tag = "5")]
+    pub cost_micros: u64,
+    #[prost(uint64, tag = "6")]
+    pub tool_calls: u64,
+    #[prost(string, tag = "7")]
+    pub model: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -445,6 +467,21 @@ pub struct Rate {
     pub per: u64,
 }
 
+/// Two hashes in halves.
+#[derive(Clone, PartialEq, Message)]
+pub struct TopicCall {
+    #[prost(fixed64, tag = "1")]
+    pub id_high: u64,
+    #[prost(fixed64, tag = "2")]
+    pub id_low: u64,
+    #[prost(fixed64, tag = "3")]
+    pub body_high: u64,
+    #[prost(fixed64, tag = "4")]
+    pub body_low: u64,
+    #[prost(uint64, tag = "5")]
+    pub time: u64,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct Topic {
     #[prost(uint32, tag = "1")]
@@ -479,6 +516,8 @@ pub struct Topic {
     pub revision: u64,
     #[prost(uint64, tag = "16")]
     pub update_time: u64,
+    #[prost(message, repeated, tag = "17")]
+    pub calls: Vec<TopicCall>,
 }
 
 #[derive(Clone, PartialEq, Message)]

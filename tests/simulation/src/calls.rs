@@ -244,10 +244,12 @@ impl World {
                 let job = job.clone();
                 self.cancel_answer(&job, reply)
             }
-            (Flow::Retry { .. }, Got::Reply(Reply::Job(Ok(job)))) => Said::Job(job),
-            (Flow::Retry { .. }, Got::Reply(Reply::Job(Err(_)))) => {
-                Said::Refused(Refused::Definite(Why::NotTerminal))
-            }
+            (Flow::Retry { .. }, Got::Submitted(answers)) => match answers.into_iter().next() {
+                Some(Ok((job, _))) => Said::Job(job),
+                Some(Err(Refused::Definite(_))) => Said::Refused(Refused::Definite(Why::NotTerminal)),
+                Some(Err(refused)) => Said::Refused(refused),
+                None => Said::Refused(Refused::Unknown),
+            },
             (Flow::Wait { .. }, Got::Ended(Some(job))) => Said::Job(job),
             (Flow::Wait { job }, Got::Ended(None)) => {
                 let found = self.store.find(&self.namespace, job).cloned();
@@ -308,6 +310,7 @@ impl World {
                 paused: None,
                 revision: 0,
                 update_time: Time(0),
+                calls: Vec::new(),
             },
             |row| (**row).clone(),
         );

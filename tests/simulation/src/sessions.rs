@@ -114,7 +114,7 @@ impl World {
                 }
             };
             let part = &mut parts[usize::from(shard) % loops];
-            part.0.push(Update { lease, kind: kind_of(word) });
+            part.0.push(Update { lease, kind: kind_of(word), usage: None });
             part.1.push(index);
         }
         let Some(stay) = self.nodes[n].stays.get_mut(&session) else { return };
@@ -416,7 +416,9 @@ pub(crate) fn worker_number(name: &str) -> usize {
 pub(crate) fn kind_of(word: Word) -> UpdateKind {
     match word {
         Word::Started => UpdateKind::Started,
-        Word::Progress => UpdateKind::Progress { fraction: 0.5, message: "half".into() },
+        Word::Progress => {
+            UpdateKind::Progress { fraction: 0.5, message: "half".into(), attributes: Vec::new() }
+        }
         Word::Checkpoint(text) => UpdateKind::Checkpoint(payload(&text)),
         Word::Succeeded(text) => UpdateKind::Succeeded(payload(&text)),
         Word::Failed { kind, retryable, retry } => {

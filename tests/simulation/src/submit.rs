@@ -223,7 +223,7 @@ impl World {
         let mut parts: Vec<Vec<Update>> = (0..loops).map(|_| Vec::new()).collect();
         for (token, word) in said {
             let lease = LeaseRef::Token { job: token.job, serial: token.serial };
-            parts[usize::from(token.shard) % loops].push(Update { lease, kind: kind_of(word) });
+            parts[usize::from(token.shard) % loops].push(Update { lease, kind: kind_of(word), usage: None });
         }
         let left = parts.iter().filter(|p| !p.is_empty()).count();
         let flow = Flow::Report { left, rejected: Vec::new() };

@@ -43,6 +43,9 @@ pub const CATALOG: &[Known] = known! {
     "tls.key" "CORETEX_TLS_KEY" None, "/etc/coretex/tls.key", "PEM file with its private key, readable by its owner only";
     "tls.client_ca" "CORETEX_TLS_CLIENT_CA" None, "/etc/coretex/clients.crt", "PEM file with the authorities of client certificates, which are then required";
     "limits.connections_max" "CORETEX_LIMITS_CONNECTIONS_MAX" Some("10000"), "10000", "Connections at a time";
+    "limits.connections_per_address_max" "CORETEX_LIMITS_CONNECTIONS_PER_ADDRESS_MAX" Some("2500"), "2500", "Connections at a time from one IPv4 address or one IPv6 /64 network";
+    "limits.connection_idle_max" "CORETEX_LIMITS_CONNECTION_IDLE_MAX" Some("5m"), "5m", "How long a connection may lie idle before it is closed";
+    "limits.connection_age_max" "CORETEX_LIMITS_CONNECTION_AGE_MAX" None, "1h", "Age, give or take a tenth, at which a connection takes no new calls and sends its workers to another; left out: none";
     "limits.streams_max" "CORETEX_LIMITS_STREAMS_MAX" Some("256"), "256", "Concurrent requests on one connection";
     "limits.watches_max" "CORETEX_LIMITS_WATCHES_MAX" Some("10000"), "10000", "Watches open at a time";
     "limits.payload_max" "CORETEX_LIMITS_PAYLOAD_MAX" Some("1MiB"), "1MiB", "Largest payload, result or checkpoint";

@@ -53,7 +53,12 @@ impl Engine {
     }
 }
 
-fn span(layers: &mut Layers, key: &'static str, least: Duration, most: Duration) -> Option<Duration> {
+pub(super) fn span(
+    layers: &mut Layers,
+    key: &'static str,
+    least: Duration,
+    most: Duration,
+) -> Option<Duration> {
     let Span(span) = layers.parse(key)?;
     if (least..=most).contains(&span) {
         return Some(span);

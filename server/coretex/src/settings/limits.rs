@@ -1,14 +1,19 @@
 //! Section `limits`: how much of everything.
 
 use super::Profile;
+use super::engine::span;
 use super::layers::Layers;
 use super::refusal::Refusal;
 use crate::units::Size;
+use std::time::Duration;
 
 /// Bounds of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub connection_idle_max: Duration,
+    pub connection_age_max: Option<Duration>,
     pub streams_max: u32,
     pub watches_max: usize,
     pub payload_max: usize,
@@ -17,6 +22,9 @@ pub struct Limits {
 
 /// No request is larger, whatever the settings say.
 const MESSAGE_MAX: u64 = 32 << 20;
+/// Shorter, and connections would come and go all the time; longer is never.
+const SPAN_MIN: Duration = Duration::from_secs(1);
+const SPAN_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// What frames add around a payload.
 const FRAME_ROOM: u64 = 64 << 10;
 /// Files the server opens besides connections.
@@ -25,6 +33,13 @@ const FILES_BESIDES: u64 = 256;
 impl Limits {
     pub fn build(layers: &mut Layers) -> Option<Limits> {
         let connections_max = layers.number("limits.connections_max", 1, 1 << 20);
+        let per_address = layers.number("limits.connections_per_address_max", 1, 1 << 20);
+        let idle = span(layers, "limits.connection_idle_max", SPAN_MIN, SPAN_MAX);
+        let has_age = layers.value("limits.connection_age_max").is_some();
+        let age = span(layers, "limits.connection_age_max", SPAN_MIN, SPAN_MAX);
+        if has_age && age.is_none() {
+            return None;
+        }
         let streams_max = layers.number("limits.streams_max", 1, 1 << 16);
         let watches_max = layers.number("limits.watches_max", 1, 1 << 20);
         let payload_max = size(layers, "limits.payload_max", 1 << 10, MESSAGE_MAX - FRAME_ROOM);
@@ -40,6 +55,9 @@ impl Limits {
         }
         Some(Limits {
             connections_max: usize::try_from(connections_max?).ok()?,
+            connections_per_address_max: usize::try_from(per_address?).ok()?,
+            connection_idle_max: idle?,
+            connection_age_max: age,
             streams_max: u32::try_from(streams_max?).ok()?,
             watches_max: usize::try_from(watches_max?).ok()?,
             payload_max: usize::try_from(payload_max?).ok()?,

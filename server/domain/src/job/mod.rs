@@ -6,11 +6,13 @@ pub mod retry;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use crate::id::JobId;
 pub use event::{Cancel, Close, Closed, Entry, Event, EventKind, Lease, Note, Return};
 pub use machine::StateKind;
 pub use spec::Spec;
+pub use usage::Usage;
 
 use crate::id::{JobKey, Namespace, ShardId};
 use crate::payload::Payload;
@@ -80,6 +82,8 @@ pub struct Progress {
     /// 0.0 ..= 1.0
     pub fraction: f64,
     pub message: Arc<str>,
+    /// Facts for people, by name.
+    pub attributes: Vec<(Arc<str>, Arc<str>)>,
     pub time: Time,
 }
 
@@ -94,6 +98,7 @@ pub struct Rare {
     pub retried_as: Option<JobId>,
     /// Last time the running worker gave a sign of progress.
     pub last_sign: Option<Time>,
+    pub usage: Option<Usage>,
 }
 
 /// A job and all that happened to it.
@@ -148,6 +153,7 @@ static NOTHING_RARE: Rare = Rare {
     retry_of: None,
     retried_as: None,
     last_sign: None,
+    usage: None,
 };
 
 // === impl State ===

@@ -11,7 +11,7 @@ use coretex_domain::session::{Lane, Session};
 use coretex_domain::{Job, Reason, Refusal, SessionId, ShardId, Span};
 use coretex_kernel::input::{Held, Input, Reply};
 use coretex_ports::Write;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
@@ -79,7 +79,7 @@ pub(crate) fn new_session(shared: &Shared, hello: &Hello, is_polling: bool) -> S
 }
 
 /// A second session of one worker id: the newer is schedulable, the older is told, and its leases live on.
-fn replace_older(shared: &Arc<Shared>, hello: &Hello) -> Result<(), Refusal> {
+pub(crate) fn replace_older(shared: &Arc<Shared>, hello: &Hello) -> Result<(), Refusal> {
     let Some(older) = shared.sessions.of_worker(&hello.namespace, &hello.worker_id) else { return Ok(()) };
     let session = older.session();
     let is_live = older.inner().stream.is_some();
@@ -110,7 +110,6 @@ fn attach(shared: &Arc<Shared>, stay: &Arc<Stay>) -> (Attached, u32) {
     let generation = stay.session().epoch;
     let mut inner = stay.inner();
     inner.assign_no = 0;
-    inner.is_draining = false;
     inner.stream = Some(Stream { generation, control: control_in, data: data_in });
     drop(inner);
     let handle = SessionHandle { shared: shared.clone(), stay: stay.clone(), generation };
@@ -136,18 +135,10 @@ fn welcome(shared: &Shared, session: &Session, epoch: u32, heartbeat: Option<Spa
 /// Takes a session up again on a new stream, or opens a new one when it is gone.
 pub(crate) async fn resume(shared: &Arc<Shared>, resume: Resume) -> Result<(Welcome, Attached), Refusal> {
     refuse_when_draining(shared)?;
-    let found = shared.sessions.find(resume.session_id).filter(|stay| {
-        let session = stay.session();
-        session.namespace == resume.namespace
-            && session.principal == resume.principal
-            && shared.tokens().opens_session(
-                &session.namespace,
-                session.session_id,
-                &session.worker_id,
-                &resume.token,
-            )
-    });
+    // A session of another namespace is none: nobody learns that it is there.
+    let found = shared.sessions.find(resume.session_id).filter(|s| s.namespace() == resume.namespace);
     let Some(stay) = found else { return resume_gone(shared, resume).await };
+    check_resume(shared, &stay.session(), &resume)?;
     let session_id = resume.session_id;
     let accounts = {
         let mut dispatcher = shared.dispatcher();
@@ -164,7 +155,12 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: Resume) -> Result<(Welc
     write_row(shared, next.clone()).await?;
     let (mut resumed, outstanding) = settle_held(shared, &stay, resume.held).await?;
     let assigned = assigned_after(&accounts, &outstanding, resume.granted);
-    shared.dispatcher().rejoin(next.clone(), &outstanding, &assigned);
+    {
+        let mut dispatcher = shared.dispatcher();
+        dispatcher.rejoin(next.clone(), &outstanding, &assigned);
+        // Who was told to leave gets nothing on its next stream either.
+        dispatcher.set_schedulable(session_id, !stay.is_draining());
+    }
     let used = |lane: &Lane| (lane.lane_id.clone(), assigned.get(&lane.lane_id).copied().unwrap_or(0));
     resumed.assigned = next.lanes.iter().map(used).collect();
     let (attached, generation) = attach(shared, &stay);
@@ -173,6 +169,21 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: Resume) -> Result<(Welc
     let mut welcome = welcome(shared, &next, generation, None);
     welcome.resumed = Some(resumed);
     Ok((welcome, attached))
+}
+
+/// A live session is taken up by its own worker only: same identity, and the token of its last welcome.
+fn check_resume(shared: &Shared, session: &Session, resume: &Resume) -> Result<(), Refusal> {
+    let opens = shared.tokens().opens_session(
+        &session.namespace,
+        session.session_id,
+        &session.worker_id,
+        &resume.token,
+    );
+    if opens && session.principal == resume.principal {
+        return Ok(());
+    }
+    let message = format!("resume_token: not the one of session {}", session.session_id);
+    Err(Refusal::new(Reason::ResumeRefused, message))
 }
 
 /// Credit used per lane: what was assigned, less the leases that never arrived. Without an account (this process is
@@ -226,7 +237,11 @@ async fn settle_held(
     let tokens = shared.tokens();
     let mut resumed = Resumed { last_report_seq: stay.durable_up_to(), ..Resumed::default() };
     let mut parts: Vec<Vec<Held>> = vec![Vec::new(); shared.mailboxes.len()];
+    let mut started = FxHashSet::default();
     for lease in held {
+        if lease.is_started {
+            started.insert(lease.lease_id);
+        }
         match tokens.open_lease(&session.namespace, &lease.token) {
             Some(LeaseClaim { job, serial, shard }) if shard == shard_of(lease.lease_id) => {
                 let one = Held { lease_id: lease.lease_id, job, serial, is_finished: lease.is_finished };
@@ -248,7 +263,7 @@ async fn settle_held(
         resumed.verdicts.extend(part.verdicts);
         resumed.unknown_to_worker.extend(part.unknown_to_worker);
         for (lease, lane) in part.kept {
-            kept.push(lease);
+            kept.push((lease, started.contains(&lease)));
             *outstanding.entry(lane).or_default() += 1;
         }
     }
@@ -259,31 +274,19 @@ async fn settle_held(
     Ok((resumed, outstanding))
 }
 
-/// No more work for this worker; what it has not started comes back.
-pub(crate) async fn drain(shared: &Arc<Shared>, stay: &Arc<Stay>) {
-    let session = stay.session().session_id;
-    stay.inner().is_draining = true;
-    shared.dispatcher().set_schedulable(session, false);
-    for who in 0..shared.mailboxes.len() {
-        let mail = Mail::Decide(Input::ReturnUnstarted { session }, ReplyTo::Nobody);
-        let _ = shared.post_waiting(who, mail).await;
-    }
-}
-
-/// Changes lanes and labels of a session. Leases it holds are not touched; credit starts again.
-pub(crate) async fn update_registration(
+/// Changes what a session serves. Leases it holds are not touched, and its credit stays.
+pub(crate) async fn change_registration(
     shared: &Arc<Shared>,
     stay: &Arc<Stay>,
-    lanes: Vec<Lane>,
-    labels: Vec<(Arc<str>, Arc<str>)>,
+    change: impl FnOnce(&mut Session),
 ) -> Result<(), Refusal> {
     let mut next = (*stay.session()).clone();
-    next.lanes = lanes;
-    next.labels = labels;
+    change(&mut next);
     let next = Arc::new(next);
     write_row(shared, next.clone()).await?;
     stay.set_session(next.clone());
-    shared.dispatcher().join(next, &FxHashMap::default());
+    let wakes = shared.dispatcher().re_register(next);
+    shared.wake(wakes);
     Ok(())
 }
 

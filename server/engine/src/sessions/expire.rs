@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 /// Watches over deadlines for as long as the engine lives. Sleeps until the earliest one; heartbeats do not wake it.
 pub(crate) async fn watch(shared: Arc<Shared>) {
     loop {
-        let next = shared.sessions.next_alarm();
+        let next = [shared.sessions.next_alarm(), shared.sessions.next_drain()].into_iter().flatten().min();
         let changed = shared.sessions.alarm_changed.notified();
         match next {
             None => changed.await,
@@ -52,6 +52,7 @@ impl Sessions {
 
 async fn expire_due(shared: &Arc<Shared>) {
     let now = shared.env.clock.now().mono;
+    super::drain::end_overdue(shared, now).await;
     for stay in shared.sessions.take_expired(now) {
         let session = stay.session();
         tracing::info!(session = %session.session_id, worker = %session.worker_id, "session expired");

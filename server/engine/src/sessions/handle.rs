@@ -1,14 +1,14 @@
 //! What a stream handler holds: the way in for frames of a worker, and the way out for frames to it.
 
 use super::stay::Receipt;
-use super::{Stay, attach, expire};
-use crate::api::{HeldLease, LeaseName, ServerFrame, Update, UpdateKind};
+use super::{Stay, attach, drain, expire};
+use crate::api::{Drain, HeldLease, LeaseName, Load, ServerFrame, Update, UpdateKind};
 use crate::mail::{Mail, ReplyTo};
 use crate::metrics::add;
 use crate::output::Piece;
 use crate::shared::Shared;
 use bytes::Bytes;
-use coretex_domain::session::Lane;
+use coretex_domain::session::{Lane, Session};
 use coretex_domain::{Refusal, ShardId};
 use coretex_kernel::input::{Input, LeaseRef, Update as KernelUpdate};
 use coretex_ports::Write;
@@ -124,7 +124,7 @@ impl SessionHandle {
         let loops = self.shared.mailboxes.len();
         let namespace = self.stay.namespace();
         let tokens = self.shared.tokens();
-        let mut ended = Vec::new();
+        let (mut started, mut ended) = (Vec::new(), Vec::new());
         let mut parts: Vec<(usize, Vec<KernelUpdate>, Option<Vec<u32>>)> =
             (0..loops).map(|who| (who, Vec::new(), (loops > 1).then(Vec::new))).collect();
         for (index, update) in (0u32..).zip(updates) {
@@ -135,6 +135,8 @@ impl SessionHandle {
                             continue;
                         }
                         ended.push(id);
+                    } else {
+                        started.push(id);
                     }
                     (LeaseRef::Id(id), shard_of(id))
                 }
@@ -144,11 +146,12 @@ impl SessionHandle {
                 },
             };
             let part = &mut parts[self.shared.loop_of(shard)];
-            part.1.push(KernelUpdate { lease, kind: update.kind });
+            part.1.push(KernelUpdate { lease, kind: update.kind, usage: update.usage });
             if let Some(indexes) = &mut part.2 {
                 indexes.push(index);
             }
         }
+        self.stay.started(started.into_iter());
         self.stay.forget_all(ended.into_iter());
         parts.retain(|(_, updates, _)| !updates.is_empty());
         parts
@@ -195,9 +198,14 @@ impl SessionHandle {
     }
 
     /// The worker drains: nothing new, and what has not started comes back.
-    pub async fn drain(&self) {
+    pub async fn drain(&self, order: Drain) {
         self.seen();
-        attach::drain(&self.shared, &self.stay).await;
+        drain::begin(&self.shared, &self.stay, &order).await;
+    }
+
+    /// How busy the worker says it is, for people.
+    pub fn load(&self, load: Load) {
+        self.stay.set_load(load);
     }
 
     /// The whole set of held leases, asked for by a `SyncRequest`.
@@ -208,14 +216,15 @@ impl SessionHandle {
         Ok(())
     }
 
-    /// Changes what the session serves; its credit starts again.
+    /// Changes what the session serves; its credit and its leases stay.
     pub async fn update_registration(
         &self,
         lanes: Vec<Lane>,
         labels: Vec<(Arc<str>, Arc<str>)>,
     ) -> Result<(), Refusal> {
         self.seen();
-        attach::update_registration(&self.shared, &self.stay, lanes, labels).await
+        let change = |session: &mut Session| (session.lanes, session.labels) = (lanes, labels);
+        attach::change_registration(&self.shared, &self.stay, change).await
     }
 
     pub fn session_id(&self) -> coretex_domain::SessionId {
@@ -225,6 +234,10 @@ impl SessionHandle {
     /// What the session serves now.
     pub fn lanes(&self) -> Vec<Lane> {
         self.stay.session().lanes.clone()
+    }
+
+    pub fn labels(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        self.stay.session().labels.clone()
     }
 
     fn seen(&self) {
@@ -257,7 +270,7 @@ impl Drop for SessionHandle {
         }
         let session = self.stay.session().session_id;
         self.shared.dispatcher().set_schedulable(session, false);
-        let is_done = self.stay.inner().is_draining && self.stay.is_idle();
+        let is_done = self.stay.is_draining() && self.stay.is_idle();
         if is_done && let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let shared = self.shared.clone();
             runtime.spawn(async move { expire::end_by_id(&shared, session, "WORKER_DRAINED").await });

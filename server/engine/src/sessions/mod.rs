@@ -2,20 +2,22 @@
 
 mod attach;
 mod deliver;
+mod drain;
 mod expire;
 mod handle;
 mod poll;
 mod stay;
 
-pub(crate) use attach::{drain, end_orphans, hello, restore, resume};
+pub(crate) use attach::{end_orphans, hello, restore, resume};
 pub(crate) use deliver::Deliveries;
+pub(crate) use drain::drain_worker;
 pub(crate) use expire::watch;
 pub use handle::{Attached, Outbox, OutputPiece, SessionHandle};
 pub(crate) use poll::{poll, report_by_token};
 pub(crate) use stay::Stay;
 pub use stay::lease_hash;
 
-use crate::api::{ControlAction, ServerFrame, WorkerInfo};
+use crate::api::{ControlAction, ServerFrame};
 use coretex_domain::limits::CANCEL_GRACE;
 use coretex_domain::{Namespace, SessionId, Span, Time};
 use coretex_kernel::input::Stop;
@@ -30,6 +32,8 @@ struct Registry {
     by_worker: FxHashMap<(Namespace, Arc<str>), SessionId>,
     /// When to look at a session again; its true deadline may have moved since.
     alarms: BTreeSet<(Time, SessionId)>,
+    /// When the time of leaving workers is over.
+    drains: BTreeSet<(Time, SessionId)>,
 }
 
 /// All sessions of this node.
@@ -98,6 +102,7 @@ impl Sessions {
             }
             Stop::TimedOut => force("TIMED_OUT"),
             Stop::Stalled => force("STALLED"),
+            Stop::Drained => force("DRAINED"),
             Stop::Reclaim => ControlAction::Reclaim,
         };
         stay.control(lease_id, action);
@@ -120,12 +125,5 @@ impl Sessions {
                 is_replaced: false,
             });
         }
-    }
-
-    pub(crate) fn workers(&self, namespace: &Namespace) -> Vec<WorkerInfo> {
-        let mut found: Vec<WorkerInfo> =
-            self.all().iter().filter(|s| s.session().namespace == *namespace).map(|s| s.info()).collect();
-        found.sort_by(|a, b| a.session.worker_id.cmp(&b.session.worker_id));
-        found
     }
 }

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::tokens::Tokens;
 use coretex_domain::job::State;
 use coretex_domain::limits::SLOTS_MAX;
-use coretex_domain::session::Lane;
+use coretex_domain::session::{Lane, Session};
 use coretex_domain::{JobId, Payload, Reason, Refusal, SessionId};
 use coretex_kernel::input::{Input, LeaseRef, RejectCode, Reply, Update as KernelUpdate};
 use rustc_hash::FxHashMap;
@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 
 /// The one lane of a polling worker.
 const LANE: &str = "poll";
+/// The pool of those who name none.
+const POOL: &str = "default";
 
 /// Waits for work and hands it out started: the attempt's clock runs from here, so a lost answer is found by it.
 pub(crate) async fn poll(shared: &Arc<Shared>, poll: Poll) -> Result<Polled, Refusal> {
@@ -63,9 +65,14 @@ async fn find_or_open(shared: &Arc<Shared>, poll: &Poll) -> Result<Arc<Stay>, Re
                 format!("session {id} has ended; poll without session_id"),
             ));
         };
-        if stay.session().lanes != lanes {
-            let labels = stay.session().labels.clone();
-            attach::update_registration(shared, &stay, lanes, labels).await?;
+        let session = stay.session();
+        let pool = poll.pool.clone().unwrap_or_else(|| session.pool.clone());
+        if session.lanes != lanes || session.capabilities != poll.capabilities || session.pool != pool {
+            let capabilities = poll.capabilities.clone();
+            let change = |next: &mut Session| {
+                (next.lanes, next.capabilities, next.pool) = (lanes, capabilities, pool);
+            };
+            attach::change_registration(shared, &stay, change).await?;
         }
         return Ok(stay);
     }
@@ -73,9 +80,9 @@ async fn find_or_open(shared: &Arc<Shared>, poll: &Poll) -> Result<Arc<Stay>, Re
         namespace: poll.namespace.clone(),
         principal: poll.principal.clone(),
         worker_id: poll.worker_id.clone(),
-        pool: poll.pool.clone(),
-        capabilities: Vec::new(),
-        labels: Vec::new(),
+        pool: poll.pool.clone().unwrap_or_else(|| POOL.into()),
+        capabilities: poll.capabilities.clone(),
+        labels: poll.labels.clone(),
         lanes,
         sdk: "poll".into(),
         host: "".into(),
@@ -85,10 +92,14 @@ async fn find_or_open(shared: &Arc<Shared>, poll: &Poll) -> Result<Arc<Stay>, Re
     // The same worker polling without its session id goes on with the session it has.
     if let Some(stay) = shared.sessions.of_worker(&poll.namespace, &poll.worker_id) {
         let session = stay.session();
-        if session.is_polling && session.principal == poll.principal && session.lanes == hello.lanes {
+        let is_same = session.lanes == hello.lanes
+            && session.capabilities == hello.capabilities
+            && session.pool == hello.pool;
+        if session.is_polling && session.principal == poll.principal && is_same && !stay.is_draining() {
             return Ok(stay);
         }
     }
+    attach::replace_older(shared, &hello)?;
     let session = Arc::new(attach::new_session(shared, &hello, true));
     let stay = attach::open(shared, session.clone()).await?;
     shared.dispatcher().join(session, &FxHashMap::default());
@@ -132,7 +143,8 @@ fn grant(shared: &Arc<Shared>, stay: &Stay, max_jobs: u32) {
     let session = stay.session().session_id;
     let wakes = {
         let mut dispatcher = shared.dispatcher();
-        dispatcher.set_schedulable(session, true);
+        // Who was told to leave polls in vain.
+        dispatcher.set_schedulable(session, !stay.is_draining());
         let total = dispatcher.assigned_total(session, LANE) + u64::from(max_jobs);
         dispatcher.grant(session, LANE, total).unwrap_or_default()
     };
@@ -151,12 +163,15 @@ async fn start(
     let caller = Caller { namespace: stay.namespace(), actor: "".into() };
     let updates = assignments
         .iter()
-        .map(|a| Update { lease: LeaseName::Token(a.token.clone()), kind: UpdateKind::Started })
+        .map(|a| Update::new(LeaseName::Token(a.token.clone()), UpdateKind::Started))
         .collect();
     let rejected = settle(shared, &caller, stay.session().session_id, updates).await?;
     let is_stale =
         |n: usize| rejected.iter().any(|r| r.index as usize == n && matches!(r.code, RejectCode::StaleLease));
-    Ok(assignments.into_iter().enumerate().filter(|(n, _)| !is_stale(*n)).map(|(_, a)| a).collect())
+    let started: Vec<Assignment> =
+        assignments.into_iter().enumerate().filter(|(n, _)| !is_stale(*n)).map(|(_, a)| a).collect();
+    stay.started(started.iter().map(|a| a.lease_id));
+    Ok(started)
 }
 
 /// Unary reports: by token, so they need no stream and work from anywhere.
@@ -199,6 +214,7 @@ async fn settle(
                 part.0.push(KernelUpdate {
                     lease: LeaseRef::Token { job: claim.job, serial: claim.serial },
                     kind: update.kind,
+                    usage: update.usage,
                 });
                 part.1.push(index);
             }

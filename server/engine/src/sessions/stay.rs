@@ -1,6 +1,6 @@
 //! One session: what was sent on it, what is held by it, and when it was last heard of.
 
-use crate::api::{ControlAction, ControlEntry, Rejection, ServerFrame, WorkerInfo};
+use crate::api::{ControlAction, ControlEntry, LaneTotals, Load, Rejection, ServerFrame, WorkerInfo};
 use coretex_domain::session::Session;
 use coretex_domain::{Namespace, Time};
 use coretex_kernel::input::Rejected;
@@ -29,15 +29,31 @@ struct Waiting {
     rejected: Vec<Rejection>,
 }
 
+/// A lease as the stream knows it.
+#[derive(Clone, Copy, Default)]
+struct Holding {
+    /// Number of the Assign frame it went out with.
+    assign_no: u64,
+    is_started: bool,
+}
+
+/// A worker that leaves.
+pub(crate) struct Leaving {
+    /// Monotonic time at which what it still holds is released.
+    pub(crate) until: Option<Time>,
+    pub(crate) request_id: Arc<str>,
+}
+
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) stream: Option<Stream>,
     pub(crate) assign_no: u64,
     control_no: u64,
     controls: BTreeMap<u64, ControlEntry>,
-    /// Leases handed out and not yet reported or taken back: id → number of the Assign frame.
-    leases: FxHashMap<u64, u64>,
-    pub(crate) is_draining: bool,
+    /// Leases handed out and not yet reported or taken back.
+    leases: FxHashMap<u64, Holding>,
+    pub(crate) drain: Option<Leaving>,
+    load: Option<Load>,
     /// The receiving end of a polling session, between its calls.
     pub(crate) parked_outbox: Option<mpsc::Receiver<ServerFrame>>,
     reports: BTreeMap<u64, Waiting>,
@@ -99,13 +115,18 @@ impl Stay {
         self.session().namespace.clone()
     }
 
-    pub(crate) fn info(&self) -> WorkerInfo {
+    /// As people see it, with what the dispatcher knows of its lanes.
+    pub(crate) fn info(&self, lanes: Vec<LaneTotals>) -> WorkerInfo {
         let inner = self.inner();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         WorkerInfo {
             session: self.session(),
-            running: u32::try_from(inner.leases.len()).unwrap_or(u32::MAX),
+            lanes,
+            held: count(inner.leases.len()),
+            running: count(inner.leases.values().filter(|held| held.is_started).count()),
+            load: inner.load,
             is_connected: inner.stream.is_some(),
-            is_draining: inner.is_draining,
+            is_draining: inner.drain.is_some(),
             last_seen: Time(self.last_seen_wall.load(Ordering::Relaxed)),
         }
     }
@@ -153,7 +174,25 @@ impl Stay {
     // === leases ===
 
     pub(crate) fn hold(inner: &mut Inner, lease_id: u64, assign_no: u64) {
-        inner.leases.insert(lease_id, assign_no);
+        inner.leases.insert(lease_id, Holding { assign_no, is_started: false });
+    }
+
+    /// Handlers of these leases were called.
+    pub(crate) fn started(&self, leases: impl Iterator<Item = u64>) {
+        let mut inner = self.inner();
+        for lease in leases {
+            if let Some(held) = inner.leases.get_mut(&lease) {
+                held.is_started = true;
+            }
+        }
+    }
+
+    pub(crate) fn set_load(&self, load: Load) {
+        self.inner().load = Some(load);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner().drain.is_some()
     }
 
     pub(crate) fn forget_all(&self, leases: impl Iterator<Item = u64>) {
@@ -180,10 +219,11 @@ impl Stay {
         self.inner().ended_before.contains(&lease_id)
     }
 
-    /// Replaces the set of held leases after a reconciliation.
-    pub(crate) fn set_held(&self, leases: impl Iterator<Item = u64>) {
+    /// Replaces the set of held leases after a reconciliation: each with whether its handler was called.
+    pub(crate) fn set_held(&self, leases: impl Iterator<Item = (u64, bool)>) {
         let mut inner = self.inner();
-        inner.leases = leases.map(|lease| (lease, 0)).collect();
+        inner.leases =
+            leases.map(|(lease, is_started)| (lease, Holding { assign_no: 0, is_started })).collect();
         inner.mismatches = 0;
     }
 
@@ -197,7 +237,7 @@ impl Stay {
         let ours = inner
             .leases
             .iter()
-            .filter(|(_, assign_no)| **assign_no <= last_assign_no)
+            .filter(|(_, held)| held.assign_no <= last_assign_no)
             .fold(0, |digest, (lease, _)| digest ^ lease_hash(*lease));
         if ours == held_digest {
             inner.mismatches = 0;

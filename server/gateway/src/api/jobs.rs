@@ -15,7 +15,7 @@ use coretex_domain::filter::JOB_FIELDS;
 use coretex_domain::limits::{self, WAIT_DEFAULT, WAIT_MAX};
 use coretex_domain::names;
 use coretex_domain::{Job, Reason, Refusal, Span};
-use coretex_engine::api::Accepted;
+use coretex_engine::api::{Accepted, Ask};
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -30,15 +30,26 @@ impl Jobs {
         spec: Option<pb::JobSpec>,
         request_id: &str,
     ) -> Result<(Accepted, Vec<pb::Warning>), Refusal> {
-        check_request_id(request_id)?;
-        let (ask, mut warnings) = self.0.reader(call).read(spec, 0)?;
-        self.0.learn_paused(&call.namespace).await;
-        warnings.extend(self.0.paused_warning(&call.namespace, &ask.spec.topic));
+        let (ask, warnings) = self.ask(call, spec, request_id).await?;
         let mut answers = self.0.engine.submit(&call.caller(), vec![ask], request_id, None).await?;
         let answer = answers
             .pop()
             .unwrap_or_else(|| Err(Refusal::new(Reason::OutcomeUnknown, "no answer for this job")));
         Ok((answer?, warnings))
+    }
+
+    /// Reads what is to be submitted, with what the caller should know about it.
+    async fn ask(
+        &self,
+        call: &Call,
+        spec: Option<pb::JobSpec>,
+        request_id: &str,
+    ) -> Result<(Ask, Vec<pb::Warning>), Refusal> {
+        check_request_id(request_id)?;
+        let (ask, mut warnings) = self.0.reader(call).read(spec, 0)?;
+        self.0.learn_paused(&call.namespace).await;
+        warnings.extend(self.0.paused_warning(&call.namespace, &ask.spec.topic));
+        Ok((ask, warnings))
     }
 
     fn ack(&self) -> i32 {
@@ -48,10 +59,11 @@ impl Jobs {
     async fn run(&self, call: &Call, request: pb::RunJobRequest) -> Result<pb::RunJobResponse, Refusal> {
         let look = look(request.view, request.payload_format, pb::View::Full)?;
         let timeout = wait_time(request.timeout)?;
-        let (accepted, warnings) = self.submit(call, request.spec, &request.request_id).await?;
-        let job = self.wait_for(call, accepted.job, timeout).await?;
+        let (ask, warnings) = self.ask(call, request.spec, &request.request_id).await?;
+        let timeout = call.within_deadline(timeout);
+        let accepted = self.0.engine.run(&call.caller(), ask, &request.request_id, timeout).await?;
         Ok(pb::RunJobResponse {
-            job: Some(job::write(&job, look)),
+            job: Some(job::write(&accepted.job, look)),
             existing: accepted.existing,
             ack_level: self.ack(),
             warnings,
@@ -87,9 +99,8 @@ impl Jobs {
         let id = job_id("job_id", &request.job_id)?;
         check_request_id(&request.request_id)?;
         let edited = self.0.reader(call).edited(request.edited_input)?;
-        let now = self.0.now();
-        let job = self.0.engine.retry(&call.caller(), &id, edited, &request.request_id).await?;
-        let existing = !request.request_id.is_empty() && job.create_time < now;
+        let Accepted { job, existing } =
+            self.0.engine.retry(&call.caller(), &id, edited, &request.request_id).await?;
         let warnings = self.0.paused_warning(&call.namespace, &job.spec.topic).into_iter().collect();
         Ok(pb::RetryJobResponse { job: Some(reference(&job)), existing, ack_level: self.ack(), warnings })
     }

@@ -11,6 +11,8 @@ use coretex_domain::limits::REASON_LEN_MAX;
 use coretex_domain::names::check_topic;
 use coretex_domain::{Refusal, topic::Topic};
 use coretex_engine::TopicView;
+use coretex_engine::api::Once;
+use prost::Message;
 use std::sync::Arc;
 use tonic::Request;
 
@@ -41,6 +43,24 @@ fn name_of(text: &str) -> Result<Arc<str>, Refusal> {
     }
     check_topic(text).map_err(|message| Refusal::field("topic", message))?;
     Ok(text.into())
+}
+
+/// Names a call by its request id, so that a repeat of it is known.
+fn once(method: &str, request_id: &str, request: &impl Message) -> Option<Once> {
+    let hash = |parts: &[&[u8]]| {
+        let mut hash = blake3::Hasher::new();
+        for part in parts {
+            hash.update(part);
+        }
+        let mut bits = [0; 16];
+        hash.finalize_xof().fill(&mut bits);
+        u128::from_le_bytes(bits)
+    };
+    let is_named = !request_id.is_empty();
+    is_named.then(|| Once {
+        id: hash(&[method.as_bytes(), &[0], request_id.as_bytes()]),
+        body: hash(&[&request.encode_to_vec()]),
+    })
 }
 
 impl Topics {
@@ -84,9 +104,10 @@ impl Topics {
     ) -> Result<pb::UpdateTopicResponse, Refusal> {
         let name = name_of(&request.topic)?;
         check_request_id(&request.request_id)?;
+        let once = once("UpdateTopic", &request.request_id, &request);
         let mask = request.update_mask.unwrap_or_default().paths;
         let change = topic::change(request.settings.unwrap_or_default(), &mask)?;
-        let view = self.0.engine.update_topic(&call.caller(), name, request.revision, change).await?;
+        let view = self.0.engine.update_topic(&call.caller(), name, request.revision, once, change).await?;
         Ok(pb::UpdateTopicResponse { topic: self.write(&view), warnings: Vec::new() })
     }
 
@@ -100,9 +121,10 @@ impl Topics {
         let mut faults = Faults::default();
         faults.text("reason", &request.reason, REASON_LEN_MAX);
         faults.into_result()?;
+        let once = once("PauseTopic", &request.request_id, &request);
         let reason = request.reason.as_str().into();
-        let view = self.0.engine.pause_topic(&call.caller(), name.clone(), reason).await?;
-        self.0.set_paused(&call.namespace, &name, true);
+        let view = self.0.engine.pause_topic(&call.caller(), name.clone(), reason, once).await?;
+        self.0.set_paused(&call.namespace, &name, view.topic.paused.is_some());
         Ok(pb::PauseTopicResponse { topic: self.write(&view) })
     }
 
@@ -115,8 +137,9 @@ impl Topics {
         check_request_id(&request.request_id)?;
         // A topic nobody used is not made by resuming it.
         self.0.engine.get_topic(&call.namespace, &name).await?;
-        let view = self.0.engine.resume_topic(&call.caller(), name.clone()).await?;
-        self.0.set_paused(&call.namespace, &name, false);
+        let once = once("ResumeTopic", &request.request_id, &request);
+        let view = self.0.engine.resume_topic(&call.caller(), name.clone(), once).await?;
+        self.0.set_paused(&call.namespace, &name, view.topic.paused.is_some());
         Ok(pb::ResumeTopicResponse { topic: self.write(&view) })
     }
 }

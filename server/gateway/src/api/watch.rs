@@ -11,8 +11,10 @@ use crate::wire::event::kind;
 use crate::wire::job::{self, Look};
 use coretex_contract::v1 as pb;
 use coretex_domain::filter::{Filter, JOB_FIELDS};
+use coretex_domain::job::StateKind;
 use coretex_domain::{Job, JobId, Reason, Refusal, Time};
-use coretex_engine::EventStream;
+use coretex_engine::api::JobQuery;
+use coretex_engine::{Amended, AmendedStream, EventStream};
 use coretex_ports::EventRow;
 use futures::stream;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -36,6 +38,7 @@ struct Watch {
     waiting: FxHashSet<JobId>,
     bound: Bound,
     events: EventStream,
+    amended: AmendedStream,
     /// Position after the last message made.
     seen: Box<[u64; 256]>,
     phase: Phase,
@@ -43,9 +46,17 @@ struct Watch {
     _place: OwnedSemaphorePermit,
 }
 
+/// What comes next on a live watch.
+enum Next {
+    Batch(Option<Result<Arc<Vec<EventRow>>, Refusal>>),
+    Amended(Amended),
+}
+
 enum Phase {
     /// Existing jobs are being listed; the key of the last one.
     Listing(Option<(Time, JobId)>),
+    /// Progress was missed: running jobs are being looked at again; the key of the last one.
+    Looking(Option<(Time, JobId)>),
     Live,
     /// Everything asked for has ended.
     Over,
@@ -68,6 +79,7 @@ pub(crate) fn open(
     let seen = resumed.unwrap_or(newest);
     let watch = Watch {
         events: gate.engine.watch(Some(seen.clone())),
+        amended: gate.engine.watch_amended(),
         waiting: ids.clone().unwrap_or_default(),
         filter: Arc::new(filter),
         phase: if lists { Phase::Listing(None) } else { Phase::Live },
@@ -114,6 +126,10 @@ impl Watch {
                     let after = after.clone();
                     self.list(after, is_silent).await
                 }
+                Phase::Looking(after) => {
+                    let after = after.clone();
+                    self.look_again(after).await
+                }
                 Phase::Live if self.ids.is_some() && self.waiting.is_empty() => return None,
                 Phase::Live => self.live().await,
             };
@@ -125,22 +141,7 @@ impl Watch {
     }
 
     async fn list(&mut self, after: Option<(Time, JobId)>, is_silent: bool) -> Result<(), Refusal> {
-        let (jobs, next) = match &self.ids {
-            Some(ids) => {
-                let wanted: Vec<JobId> = ids.iter().cloned().collect();
-                let found = self.gate.engine.batch_get(&self.call.namespace, wanted).await?;
-                (found.into_iter().flatten().collect::<Vec<_>>(), None)
-            }
-            None => {
-                let query = coretex_engine::api::JobQuery {
-                    after,
-                    descending: false,
-                    ..query(&self.call, (*self.filter).clone())
-                };
-                let page = self.gate.engine.list(query).await?;
-                (page.jobs, page.next)
-            }
-        };
+        let (jobs, next) = self.page(after, None).await?;
         for job in jobs {
             if job.state.kind().is_terminal() {
                 self.waiting.remove(&job.id);
@@ -159,23 +160,81 @@ impl Watch {
         Ok(())
     }
 
+    /// Jobs that were asked for, from a key on.
+    async fn page(
+        &self,
+        after: Option<(Time, JobId)>,
+        state: Option<StateKind>,
+    ) -> Result<(Vec<Arc<Job>>, Option<(Time, JobId)>), Refusal> {
+        if let Some(ids) = &self.ids {
+            let wanted: Vec<JobId> = ids.iter().cloned().collect();
+            let found = self.gate.engine.batch_get(&self.call.namespace, wanted).await?;
+            return Ok((found.into_iter().flatten().collect(), None));
+        }
+        let all = query(&self.call, (*self.filter).clone());
+        let query = JobQuery { after, descending: false, state: state.or(all.state), ..all };
+        let page = self.gate.engine.list(query).await?;
+        Ok((page.jobs, page.next))
+    }
+
+    /// Tells how far running jobs are, for what they said meanwhile was missed.
+    async fn look_again(&mut self, after: Option<(Time, JobId)>) -> Result<(), Refusal> {
+        let (jobs, next) = self.page(after, Some(StateKind::Running)).await?;
+        for job in jobs.iter().filter(|job| job.rare().progress.is_some()) {
+            self.amended(job);
+        }
+        self.phase = if next.is_some() { Phase::Looking(next) } else { Phase::Live };
+        Ok(())
+    }
+
+    /// A job has changed without an event: it told of its progress, as a rule.
+    fn amended(&mut self, job: &Job) {
+        let is_named = self.ids.as_ref().is_none_or(|ids| ids.contains(&job.id));
+        let is_mine = is_named && job.namespace == self.call.namespace && !job.state.kind().is_terminal();
+        let Some(last) = job.history.last().filter(|_| is_mine && self.filter.matches(job)) else { return };
+        let told = kind(&last.event, None);
+        self.tell(pb::JobWatchKind::Updated, told, job);
+    }
+
     async fn live(&mut self) -> Result<(), Refusal> {
-        let next = next_batch(&self.gate, &mut self.events);
-        let batch = match tokio::time::timeout(SILENCE_MAX, next).await {
+        // While events are read back they come first: progress would only hold them up.
+        let is_live = self.events.is_live();
+        let next = tokio::time::timeout(SILENCE_MAX, async {
+            tokio::select! {
+                biased;
+                batch = next_batch(&self.gate, &mut self.events) => Next::Batch(batch),
+                Some(amended) = self.amended.next(), if is_live => Next::Amended(amended),
+            }
+        });
+        let batch = match next.await {
             Err(_silence) => {
                 self.current();
                 return Ok(());
             }
-            Ok(None) => {
+            Ok(Next::Amended(Amended::Job(job))) => {
+                self.amended(&job);
+                return Ok(());
+            }
+            Ok(Next::Amended(Amended::Missed)) => {
+                self.phase = Phase::Looking(None);
+                return Ok(());
+            }
+            Ok(Next::Batch(None)) => {
                 self.phase = Phase::Over;
                 return Err(Refusal::new(
                     Reason::ShuttingDown,
                     "the server goes down; resume with the last token",
                 ));
             }
-            Ok(Some(batch)) => batch.map_err(|refusal| stream_end(&self.gate, &self.bound, refusal))?,
+            Ok(Next::Batch(Some(batch))) => {
+                batch.map_err(|refusal| stream_end(&self.gate, &self.bound, refusal))?
+            }
         };
-        let wanted = self.wanted(&batch);
+        self.take(&batch).await
+    }
+
+    async fn take(&mut self, batch: &[EventRow]) -> Result<(), Refusal> {
+        let wanted = self.wanted(batch);
         let jobs = self.look_up(&wanted).await?;
         let mut rows = batch.iter().peekable();
         let mut was_created = false;

@@ -11,7 +11,7 @@ use crate::wire::time::{duration, span};
 use crate::wire::{Faults, report, worker};
 use coretex_contract::v1 as pb;
 use coretex_domain::filter::{Field, Found, Kind, Row, Schema, optional};
-use coretex_domain::limits::{ASSIGN_BATCH_MAX, REASON_LEN_MAX, SESSION_TOPICS_MAX};
+use coretex_domain::limits::{ASSIGN_BATCH_MAX, SESSION_TOPICS_MAX};
 use coretex_domain::names::{check_topic, check_worker_name};
 use coretex_domain::{Refusal, SessionId, Span};
 use coretex_engine::api::{Poll, WorkerInfo};
@@ -20,6 +20,8 @@ use tonic::{Request, Response, Streaming};
 
 const POLL_DEFAULT: Span = Span::secs(10);
 const POLL_MAX: Span = Span::secs(60);
+/// How long a worker may take to leave when the caller does not say.
+const DRAIN_DEFAULT: Span = Span::secs(30);
 const CAPABILITIES_MAX: usize = 64;
 /// How long a session of PollJobs lives; what the engine keeps to when it is not told otherwise.
 const POLL_SESSION_TTL: Span = Span::secs(60);
@@ -175,13 +177,11 @@ impl Workers {
         worker_name(&request.worker_id)?;
         check_request_id(&request.request_id)?;
         let mut faults = Faults::default();
-        faults.text("reason", &request.reason, REASON_LEN_MAX);
-        if pb::DrainMode::try_from(request.mode).is_err() {
-            faults.add("mode", format!("unknown, got {}", request.mode));
-        }
-        crate::wire::time::positive(&mut faults, "deadline", request.deadline);
+        let mut order = worker::drain(&mut faults, request.mode, request.deadline, &request.reason);
         faults.into_result()?;
-        let info = self.0.engine.drain_worker(&call.namespace, &request.worker_id).await?;
+        order.deadline.get_or_insert(DRAIN_DEFAULT);
+        order.request_id = request.request_id.as_str().into();
+        let info = self.0.engine.drain_worker(&call.namespace, &request.worker_id, order).await?;
         Ok(pb::DrainWorkerResponse { worker: self.write(&info) })
     }
 }
@@ -190,9 +190,9 @@ fn read_poll(call: &Call, request: pb::PollJobsRequest) -> Result<Poll, Refusal>
     let mut faults = Faults::default();
     let session_id = session_id(&mut faults, &request.session_id);
     let worker_id = faults.name("worker_id", &request.worker_id).unwrap_or_default();
-    let pool = faults.name("pool", &request.pool).unwrap_or_else(|| "default".into());
-    faults.names("capabilities", &request.capabilities, CAPABILITIES_MAX);
-    faults.labels("labels", request.labels.into_iter());
+    let pool = faults.name("pool", &request.pool);
+    let capabilities = faults.names("capabilities", &request.capabilities, CAPABILITIES_MAX);
+    let labels = faults.labels("labels", request.labels.into_iter());
     let timeout = span(&mut faults, "timeout", request.timeout, Span::ZERO, POLL_MAX).unwrap_or(POLL_DEFAULT);
     let most = u32::try_from(ASSIGN_BATCH_MAX).unwrap_or(u32::MAX);
     if request.max_jobs > most {
@@ -216,6 +216,8 @@ fn read_poll(call: &Call, request: pb::PollJobsRequest) -> Result<Poll, Refusal>
         session_id,
         topics,
         pool,
+        capabilities,
+        labels,
         max_jobs: request.max_jobs.max(1),
         timeout: call.within_deadline(timeout),
     })

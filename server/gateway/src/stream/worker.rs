@@ -7,6 +7,7 @@ mod read;
 
 use crate::api::Replies;
 use crate::call::Call;
+use crate::connection::InUse;
 use crate::gate::Gate;
 use crate::status;
 use crate::wire::assign::{self, SessionFacts};
@@ -20,7 +21,7 @@ use futures::stream;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::Streaming;
 
@@ -95,6 +96,8 @@ struct Outgoing {
     phase: Phase,
     side: mpsc::Receiver<pb::ProtocolError>,
     end: Option<oneshot::Receiver<Refusal>>,
+    /// Turns true when the connection is too old; gone once the worker was told.
+    leaving: Option<watch::Receiver<bool>>,
     rejections: Arc<Rejections>,
     errors: u32,
     reader: JoinHandle<()>,
@@ -120,6 +123,7 @@ pub(crate) fn open(
     let ways = Ways { opened, side: side_in, end: end_in, rejections: rejections.clone() };
     let reader = tokio::spawn(read::run(gate.clone(), call.clone(), requests, ways));
     let outgoing = Outgoing {
+        leaving: call.link.as_ref().map(InUse::leaving),
         gate,
         call,
         phase: Phase::Beginning(beginning),
@@ -143,6 +147,7 @@ pub(crate) fn open(
 enum Next {
     Engine(Option<ServerFrame>),
     Side(pb::ProtocolError),
+    Leave,
     End(Refusal),
 }
 
@@ -161,7 +166,7 @@ impl Outgoing {
                 Err(_) => None,
             },
             Phase::Open { outbox, facts } => {
-                let frame = match next_of(outbox, &mut self.side, &mut self.end).await {
+                let frame = match next_of(outbox, &mut self.side, &mut self.end, &mut self.leaving).await {
                     Next::Engine(None) => {
                         // The session is over, or its worker half-closed: the stream ends with OK.
                         self.phase = Phase::Over;
@@ -173,6 +178,11 @@ impl Outgoing {
                     Next::Engine(Some(frame)) => assign::frame(frame, facts, self.gate.now()),
                     Next::Side(error) => {
                         pb::ConnectResponse { seq: 0, frame: Some(Frame::ProtocolError(error)) }
+                    }
+                    Next::Leave => {
+                        let grace = self.gate.settings.connection_age_grace;
+                        let farewell = Frame::GoAway(assign::too_old(grace));
+                        pb::ConnectResponse { seq: 0, frame: Some(farewell) }
                     }
                     Next::End(refusal) => return Some(Err(refusal)),
                 };
@@ -201,6 +211,7 @@ async fn next_of(
     outbox: &mut Outbox,
     side: &mut mpsc::Receiver<pb::ProtocolError>,
     end: &mut Option<oneshot::Receiver<Refusal>>,
+    leaving: &mut Option<watch::Receiver<bool>>,
 ) -> Next {
     loop {
         let ended = async {
@@ -209,8 +220,20 @@ async fn next_of(
                 None => std::future::pending().await,
             }
         };
+        let too_old = async {
+            match leaving {
+                Some(leaving) => leaving.wait_for(|is_leaving| *is_leaving).await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
+            is_leaving = too_old => {
+                *leaving = None;
+                if is_leaving {
+                    return Next::Leave;
+                }
+            }
             refusal = ended => match refusal {
                 Some(refusal) => return Next::End(refusal),
                 // The worker has no more to say: what the engine still has goes out, and that is the end.

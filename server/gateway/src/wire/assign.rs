@@ -5,11 +5,12 @@ use super::payload;
 use super::put::{self, Put};
 use super::spec::{labels, write_metadata};
 use super::time::{duration, timestamp};
+use super::worker;
 use bytes::Bytes;
 use coretex_contract::v1::{self as pb, connect_response::Frame, control};
 use coretex_domain::{Span, Time};
 use coretex_engine::api::{
-    Assignment, ControlAction, ControlEntry, HeldVerdict, RejectCode, Rejection, Resumed, ServerFrame,
+    Assignment, ControlAction, ControlEntry, Drain, HeldVerdict, RejectCode, Rejection, Resumed, ServerFrame,
 };
 use prost::Message;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub(crate) fn frame(frame: ServerFrame, facts: &mut SessionFacts, now: Time) -> 
         ServerFrame::GoAway { reason, drain, reconnect_after, is_replaced } => {
             Frame::GoAway(go_away(&reason, drain, reconnect_after, is_replaced))
         }
+        ServerFrame::Drain(order) => Frame::GoAway(drained(&order)),
         ServerFrame::HeartbeatAck { heartbeat_no, session_ttl } => {
             Frame::HeartbeatAck(pb::HeartbeatAck { heartbeat_no, session_ttl: Some(duration(session_ttl)) })
         }
@@ -232,6 +234,36 @@ fn go_away(message: &str, drain: Span, reconnect_after: Span, is_replaced: bool)
         endpoints: Vec::new(),
         keep_existing_leases: reason != pb::GoAwayReason::SessionExpired,
         message: message.to_owned(),
+        drain_mode: pb::DrainMode::Unspecified.into(),
+    }
+}
+
+/// The connection is old: the session goes on over another one.
+pub(crate) fn too_old(grace: std::time::Duration) -> pb::GoAway {
+    let grace = Span(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    pb::GoAway {
+        reason: pb::GoAwayReason::MaxAge.into(),
+        drain_deadline: Some(duration(grace)),
+        reconnect_after_min: Some(duration(Span::ZERO)),
+        reconnect_after_max: Some(duration(RECONNECT_WITHIN)),
+        keep_existing_leases: true,
+        message: "the connection is old".to_owned(),
+        ..pb::GoAway::default()
+    }
+}
+
+/// Workers of an old connection come back within this time, not all at once.
+const RECONNECT_WITHIN: Span = Span::secs(1);
+
+fn drained(order: &Drain) -> pb::GoAway {
+    let message = if order.reason.is_empty() { "WORKER_DRAINED" } else { &order.reason };
+    pb::GoAway {
+        reason: pb::GoAwayReason::WorkerDrained.into(),
+        drain_deadline: order.deadline.map(duration),
+        keep_existing_leases: true,
+        message: message.to_owned(),
+        drain_mode: worker::drain_mode_to_wire(order.mode).into(),
+        ..pb::GoAway::default()
     }
 }
 

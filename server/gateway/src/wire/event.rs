@@ -21,11 +21,7 @@ pub(crate) fn history(job: &Job, from: usize, count: usize) -> Vec<pb::JobEvent>
             worker_id = lease.worker_id.to_string();
         }
         attempts += u32::from(matches!(entry.event, Event::Started));
-        let attempt = match (&entry.event, after) {
-            (Event::Dispatched(_) | Event::Returned(_), _) => attempts + 1,
-            (Event::Submitted { .. } | Event::Admitted { .. } | Event::Annotated(_), _) => 0,
-            _ => attempts,
-        };
+        let attempt = attempt_of(&entry.event, attempts);
         if n >= from {
             events.push(row(job, n, entry, before, after, attempt, &worker_id));
         }
@@ -67,9 +63,36 @@ fn policy_of(job: &Job) -> &str {
     job.decision.as_ref().map_or("default", |d| d.policy.as_ref())
 }
 
-/// A live event.
+/// The attempt an event is about, when so many have started with it. 0: about none.
+fn attempt_of(event: &Event, started: u32) -> u32 {
+    match event {
+        Event::Dispatched(_) | Event::Returned(_) => started + 1,
+        Event::Submitted { .. } | Event::Admitted { .. } | Event::Annotated(_) => 0,
+        _ => started,
+    }
+}
+
+/// Attempts that had started once the event of a row had happened: rows carry the number of the open or next one.
+fn started(row: &EventRow) -> u32 {
+    match row.to {
+        StateKind::Scheduled | StateKind::Dispatched => row.attempt.saturating_sub(1),
+        _ => row.attempt,
+    }
+}
+
+/// An event is about a worker when it begins or ends what that worker holds.
+fn worker_of(row: &EventRow) -> &str {
+    let is_held = |state: StateKind| matches!(state, StateKind::Dispatched | StateKind::Running);
+    let is_note = matches!(row.entry.event, Event::Annotated(_));
+    match &row.worker_id {
+        Some(worker) if is_note || is_held(row.to) || row.from.is_some_and(is_held) => worker,
+        Some(_) | None => "",
+    }
+}
+
+/// An event for watchers, live or read back.
 pub(crate) fn event(row: &EventRow) -> pb::Event {
-    let worker_id = row.worker_id.as_deref().unwrap_or_default();
+    let worker_id = worker_of(row);
     let job_id = row.job_id.to_string();
     pb::Event {
         shard: row.shard.0.into(),
@@ -81,11 +104,11 @@ pub(crate) fn event(row: &EventRow) -> pb::Event {
         r#type: kind(&row.entry.event, row.from).into(),
         from_state: row.from.map_or(pb::JobState::Unspecified, state).into(),
         to_state: state(row.to).into(),
-        attempt: row.attempt,
+        attempt: attempt_of(&row.entry.event, started(row)),
         worker_id: worker_id.to_owned(),
         message: message(&row.entry.event),
-        actor: actor(&row.entry.event, worker_id, "default"),
-        revision: 0,
+        actor: actor(&row.entry.event, worker_id, row.policy.as_deref().unwrap_or("default")),
+        revision: row.revision,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::time::timestamp;
 use super::{json, payload, spec};
 use coretex_contract::v1 as pb;
-use coretex_domain::job::{Entry, Event, Failure, Job, Progress, State, StateKind};
+use coretex_domain::job::{Entry, Event, Failure, Job, Progress, State, StateKind, Usage};
 use coretex_domain::limits;
 use coretex_domain::policy::{Decision, Verdict};
 use coretex_ports::AckLevel;
@@ -79,7 +79,7 @@ pub(crate) fn write(job: &Job, look: Look) -> pb::Job {
         },
         deadline_time: deadline(job).map(timestamp),
         expire_time: job.expire_time.map(timestamp),
-        usage: None,
+        usage: rare.usage.as_ref().map(usage),
         submitter: submitter(job),
     }
 }
@@ -154,10 +154,22 @@ fn progress(job: &Job, look: Look) -> Option<pb::Progress> {
     Some(pb::Progress {
         fraction: said.map(|p: &Progress| p.fraction).filter(|f| *f >= 0.0),
         message: said.map(|p| p.message.to_string()).unwrap_or_default(),
-        attributes: Default::default(),
+        attributes: said.map(|p| spec::labels(&p.attributes)).unwrap_or_default(),
         checkpoint,
         update_time: said.map(|p| timestamp(p.time)),
     })
+}
+
+fn usage(used: &Usage) -> pb::Usage {
+    pb::Usage {
+        cpu_ms: used.cpu_ms,
+        peak_rss: used.peak_rss,
+        tokens_in: used.tokens_in,
+        tokens_out: used.tokens_out,
+        cost_micros: used.cost_micros,
+        model: used.model.to_string(),
+        tool_calls: used.tool_calls,
+    }
 }
 
 /// The decision a job stands on. Its id names the job and the revision that recorded it.

@@ -3,12 +3,13 @@
 use super::{Faults, json, payload, time};
 use coretex_contract::v1 as pb;
 use coretex_domain::Reason;
-use coretex_domain::job::Failure;
+use coretex_domain::job::{Failure, Usage};
 use coretex_domain::limits::{self, HORIZON};
 use coretex_domain::names::shown;
 use coretex_domain::payload::Payload;
 use coretex_domain::{Refusal, Span};
 use coretex_engine::api::{Directive, LeaseName, Update, UpdateKind};
+use std::sync::Arc;
 
 /// Causes of a failure that are kept.
 const CAUSES_MAX: usize = 8;
@@ -64,12 +65,28 @@ fn note(read: &mut Read, before: usize, index: u32) {
 type Rejected = (pb::UpdateRejection, String);
 
 fn one(
-    update: pb::JobUpdate,
+    mut update: pb::JobUpdate,
     payload_max: usize,
     by_token: bool,
     out: &mut Vec<Update>,
 ) -> Result<(), Rejected> {
     let lease = lease(&update, by_token)?;
+    let before = out.len();
+    let usage = update.usage.take().map(|usage| read_usage(&usage)).transpose()?;
+    let read = read_kind(lease, update, payload_max, out);
+    // What was used is said once, with the first of the updates that one update became.
+    if let Some(first) = out.get_mut(before) {
+        first.usage = usage.map(Box::new);
+    }
+    read
+}
+
+fn read_kind(
+    lease: LeaseName,
+    update: pb::JobUpdate,
+    payload_max: usize,
+    out: &mut Vec<Update>,
+) -> Result<(), Rejected> {
     let named = pb::JobUpdateKind::try_from(update.kind).unwrap_or(pb::JobUpdateKind::Unspecified);
     let kind = match named {
         pb::JobUpdateKind::Unspecified => {
@@ -107,12 +124,28 @@ fn one(
             UpdateKind::Released { checkpoint }
         }
     };
-    out.push(Update { lease, kind });
+    out.push(Update::new(lease, kind));
     Ok(())
 }
 
+fn read_usage(used: &pb::Usage) -> Result<Usage, Rejected> {
+    if used.model.len() > limits::MODEL_NAME_LEN_MAX {
+        let most = limits::MODEL_NAME_LEN_MAX;
+        return Err(invalid(format!("usage.model: must be at most {most} bytes, got {}", used.model.len())));
+    }
+    Ok(Usage {
+        cpu_ms: used.cpu_ms,
+        peak_rss: used.peak_rss,
+        tokens_in: used.tokens_in,
+        tokens_out: used.tokens_out,
+        cost_micros: used.cost_micros,
+        tool_calls: used.tool_calls,
+        model: used.model.as_str().into(),
+    })
+}
+
 fn failed(lease: LeaseName, failure: Failure, retry: Directive) -> Update {
-    Update { lease, kind: UpdateKind::Failed { failure: Box::new(failure), retry } }
+    Update::new(lease, UpdateKind::Failed { failure: Box::new(failure), retry })
 }
 
 fn lease(update: &pb::JobUpdate, by_token: bool) -> Result<LeaseName, Rejected> {
@@ -160,19 +193,39 @@ fn progress(
     }
     let checkpoint =
         said.checkpoint.map(|c| content("progress.checkpoint", Some(c), payload_max)).transpose()?;
-    let has_word = said.fraction.is_some() || !said.message.is_empty() || checkpoint.is_none();
+    let attributes = attributes(said.attributes)?;
+    let has_word =
+        said.fraction.is_some() || !said.message.is_empty() || !attributes.is_empty() || checkpoint.is_none();
     if let Some(checkpoint) = checkpoint {
-        out.push(Update { lease: lease.clone(), kind: UpdateKind::Checkpoint(checkpoint) });
+        out.push(Update::new(lease.clone(), UpdateKind::Checkpoint(checkpoint)));
     }
     if has_word {
         // Below zero: the worker does not know how far it is.
         let fraction = said.fraction.unwrap_or(-1.0);
-        out.push(Update {
-            lease,
-            kind: UpdateKind::Progress { fraction, message: said.message.as_str().into() },
-        });
+        let message = said.message.as_str().into();
+        out.push(Update::new(lease, UpdateKind::Progress { fraction, message, attributes }));
     }
     Ok(())
+}
+
+type Pairs = Vec<(Arc<str>, Arc<str>)>;
+
+fn attributes(given: impl IntoIterator<Item = (String, String)>) -> Result<Pairs, Rejected> {
+    let (count_max, len_max) = (limits::PROGRESS_ATTRIBUTES_MAX, limits::PROGRESS_ATTRIBUTE_LEN_MAX);
+    let pairs: Pairs = given.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+    if pairs.len() > count_max {
+        let message =
+            format!("progress.attributes: must have at most {count_max} items, got {}", pairs.len());
+        return Err((pb::UpdateRejection::TooLarge, message));
+    }
+    match pairs.iter().find(|(key, value)| key.len() > len_max || value.len() > len_max) {
+        None => Ok(pairs),
+        Some((key, value)) => {
+            let (key, len) = (shown(key), value.len());
+            let what = format!("progress.attributes: key and value must be at most {len_max} bytes each");
+            Err((pb::UpdateRejection::TooLarge, format!("{what}, got {key} with a value of {len}")))
+        }
+    }
 }
 
 fn read_failure(given: pb::Failure) -> Result<(Failure, Directive), Rejected> {

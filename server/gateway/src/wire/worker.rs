@@ -8,7 +8,7 @@ use coretex_domain::limits;
 use coretex_domain::names::{self, shown};
 use coretex_domain::session::Lane;
 use coretex_domain::{Namespace, Reason, Refusal, Span};
-use coretex_engine::api::{Hello, WorkerInfo};
+use coretex_engine::api::{Drain, DrainMode, Hello, LaneTotals, Load, WorkerInfo};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub(crate) const FEATURES: [&str; 4] = ["batch", "output", "resume", "zstd"];
 
 const CAPABILITIES_MAX: usize = 64;
 const FACT_LEN_MAX: usize = 256;
+/// A worker that needs longer to leave than its longest session is not leaving.
+const DRAIN_MAX: Span = limits::SESSION_TTL_MAX;
 /// Name of the lane and the pool of those who name none.
 const DEFAULT: &str = "default";
 
@@ -256,6 +258,43 @@ pub(crate) fn updated(
     Ok((lanes, labels))
 }
 
+/// How a worker leaves, from a `Drain` frame or a call.
+pub(crate) fn drain(
+    faults: &mut Faults,
+    mode: i32,
+    deadline: Option<coretex_contract::Duration>,
+    reason: &str,
+) -> Drain {
+    let mode = match pb::DrainMode::try_from(mode) {
+        Ok(pb::DrainMode::Unspecified | pb::DrainMode::Finish) => DrainMode::Finish,
+        Ok(pb::DrainMode::ReleaseUnstarted) => DrainMode::ReleaseUnstarted,
+        Ok(pb::DrainMode::Handover) => DrainMode::Handover,
+        Err(_) => {
+            faults.add("mode", format!("unknown, got {mode}"));
+            DrainMode::Finish
+        }
+    };
+    faults.text("reason", reason, limits::REASON_LEN_MAX);
+    let deadline = span(faults, "deadline", deadline, Span::ZERO, DRAIN_MAX);
+    Drain { mode, deadline, reason: reason.into(), request_id: "".into() }
+}
+
+pub(crate) fn drain_mode_to_wire(mode: DrainMode) -> pb::DrainMode {
+    match mode {
+        DrainMode::Finish => pb::DrainMode::Finish,
+        DrainMode::ReleaseUnstarted => pb::DrainMode::ReleaseUnstarted,
+        DrainMode::Handover => pb::DrainMode::Handover,
+    }
+}
+
+/// How busy a worker says it is. Figures that are none are left out, for nothing depends on them.
+pub(crate) fn load(given: &pb::WorkerLoad) -> Load {
+    let mut unread = Faults::default();
+    let lag = span(&mut unread, "event_loop_lag", given.event_loop_lag, Span::ZERO, limits::HORIZON);
+    let cpu = if given.cpu.is_finite() { given.cpu.clamp(0.0, 1.0) } else { 0.0 };
+    Load { cpu, mem: given.mem, queue_depth: given.queue_depth, event_loop_lag: lag }
+}
+
 // === to the wire ===
 
 /// A live worker.
@@ -279,7 +318,7 @@ pub(crate) fn write(info: &WorkerInfo, node_id: &str) -> pb::Worker {
         capabilities: session.capabilities.iter().map(ToString::to_string).collect(),
         labels: labels(&session.labels),
         topics: session.lanes.iter().flat_map(topics_of).collect(),
-        lanes: session.lanes.iter().map(lane).collect(),
+        lanes: session.lanes.iter().map(|l| lane(l, &info.lanes)).collect(),
         sdk: Some(pb::SdkInfo {
             name: text(&sdk, "name"),
             version: text(&sdk, "version"),
@@ -298,11 +337,11 @@ pub(crate) fn write(info: &WorkerInfo, node_id: &str) -> pb::Worker {
             mem_bytes: number("mem"),
             started_at: (started > 0).then_some(coretex_contract::Timestamp { seconds: started, nanos: 0 }),
         }),
-        load: None,
+        load: info.load.map(write_load),
         connect_time: Some(timestamp(session.create_time)),
         heartbeat_time: Some(timestamp(info.last_seen)),
         node_id: if info.is_connected { node_id.to_owned() } else { String::new() },
-        held: info.running,
+        held: info.held,
         running: info.running,
         protocol_version: PROTOCOL_MAX,
         principal: session.principal.to_string(),
@@ -336,12 +375,24 @@ fn topics_of(lane: &Lane) -> Vec<pb::TopicRegistration> {
     lane.topics.iter().map(registration).collect()
 }
 
-fn lane(lane: &Lane) -> pb::WorkerLane {
+fn lane(lane: &Lane, totals: &[LaneTotals]) -> pb::WorkerLane {
+    let totals = totals.iter().find(|totals| totals.lane_id == lane.lane_id);
     pb::WorkerLane {
         lane_id: lane.lane_id.to_string(),
         topics: lane.topics.iter().map(ToString::to_string).collect(),
         slots: lane.slots,
+        granted_total: totals.map_or(0, |totals| totals.granted),
+        assigned_total: totals.map_or(0, |totals| totals.assigned),
         ..pb::WorkerLane::default()
+    }
+}
+
+fn write_load(load: Load) -> pb::WorkerLoad {
+    pb::WorkerLoad {
+        cpu: load.cpu,
+        mem: load.mem,
+        queue_depth: load.queue_depth,
+        event_loop_lag: load.event_loop_lag.map(duration),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The gateway as its callers see it: a whole server on a free port, called over the wire.
 
+mod changes;
 mod jobs;
+mod limits;
 mod running_server;
 mod streams;
 mod tls;
 mod transport;
+mod workers;

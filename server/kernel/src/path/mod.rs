@@ -33,7 +33,9 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             Reply::Reconciled(session::reconcile(view, session, &held, turn))
         }
         Input::SessionEnd { session } => session::end(view, session, turn),
-        Input::ReturnUnstarted { session } => session::return_unstarted(view, session, turn),
+        Input::ReturnLeases { session, with_started } => {
+            session::return_leases(view, session, with_started, turn)
+        }
         Input::Cancel { namespace, job_id, reason, actor } => {
             cancel::cancel(view, &namespace, &job_id, reason, actor, turn)
         }
@@ -67,7 +69,7 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
         Input::Explain { namespace, job_id } => {
             explain::explain(view, dispatcher, &namespace, &job_id, turn.now)
         }
-        Input::Topics { namespace } => Reply::Topics(topic_counts(view, &namespace)),
+        Input::Topics { namespace } => Reply::Topics(topic_counts(view, namespace.as_ref())),
     }
 }
 
@@ -92,13 +94,14 @@ fn set_policy(view: &mut View, policy: Arc<Policy>, turn: &mut Turn) -> Reply {
     Reply::None
 }
 
-fn topic_counts(view: &View, namespace: &Namespace) -> Vec<TopicCounts> {
+fn topic_counts(view: &View, namespace: Option<&Namespace>) -> Vec<TopicCounts> {
     let counts = |state: &crate::view::TopicState| TopicCounts {
         topic: state.key.clone(),
         by_state: state.by_state,
         oldest_ready: view.oldest_ready(state),
     };
-    view.topics.iter().filter(|t| t.key.namespace == *namespace).map(counts).collect()
+    let is_asked = |t: &&crate::view::TopicState| namespace.is_none_or(|n| t.key.namespace == *n);
+    view.topics.iter().filter(is_asked).map(counts).collect()
 }
 
 // === impl View: topics ===

@@ -2,7 +2,7 @@
 //!
 //! Refuses: a job that has not ended. Idempotent: the new id is derived from the request.
 
-use crate::input::{NewJob, Origin, Reply, RetryByHand, Write};
+use crate::input::{NewJob, Origin, Reply, RetryByHand, Submitted, Write};
 use crate::mutant::Mutant;
 use crate::path::submit;
 use crate::turn::UNNUMBERED;
@@ -30,10 +30,10 @@ fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
     if !old.state.kind().is_terminal() || view.look(&old.namespace, &old.id).is_some() {
         let message =
             format!("job {} is {}; only ended jobs are retried by hand", old.id, old.state.kind().name());
-        return Reply::Job(Err(Refusal::new(Reason::JobNotTerminal, message)));
+        return Reply::Submitted(vec![Err(Refusal::new(Reason::JobNotTerminal, message))]);
     }
     if let Some(job) = view.look(&old.namespace, &new_id).cloned().or(known) {
-        return Reply::Job(Ok(job));
+        return Reply::Submitted(vec![Ok(Submitted { key: job.key(), existing: Some(job) })]);
     }
     if is_retried_as(view, &old, &new_id) && !view.is_planted(Mutant::RetryMadeTwice) {
         // Made by an earlier request and ended since: only the store can tell of it, so the caller asks again.
@@ -59,7 +59,7 @@ fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
         retry_of: Some(old_id),
     };
     let key = submit::make(view, &namespace, actor, item, turn);
-    Reply::Job(Ok(view.job(key).cloned().expect("invariant: the job was just made")))
+    Reply::Submitted(vec![Ok(Submitted { key, existing: None })])
 }
 
 /// True if the newest version of `old` already names `new_id`.

@@ -1,7 +1,7 @@
 //! Sessions as leases see them: acks, the end of a session, and the reconciliation of a worker that came back.
 
-use crate::input::{Held, Reconciled, Reply, Verdict};
-use crate::path::settle::{end_attempt, give_back, plain_failure};
+use crate::input::{Held, Reconciled, Reply, Stop, Verdict};
+use crate::path::settle::{close_with, end_attempt, give_back, plain_failure};
 use crate::{Turn, View};
 use coretex_domain::job::{Close, Event, Return, State, StateKind};
 use coretex_domain::{Job, JobKey, SessionId};
@@ -65,7 +65,7 @@ fn lose(view: &mut View, key: JobKey, turn: &mut Turn) {
     match job.state.kind() {
         StateKind::Dispatched => give_back(view, key, Return::SessionLost, turn),
         StateKind::Running if is_cancelling => {
-            super::settle::close_with(view, key, Event::Cancelled, turn, |_| {});
+            close_with(view, key, Event::Cancelled, turn, |_| {});
         }
         StateKind::Running => {
             let failure =
@@ -85,12 +85,23 @@ fn lose(view: &mut View, key: JobKey, turn: &mut Turn) {
     }
 }
 
-/// A draining session gives back what it has not started.
-pub(crate) fn return_unstarted(view: &mut View, session: SessionId, turn: &mut Turn) -> Reply {
+/// A draining session gives back what it has not started. With `with_started` the rest is released too: those
+/// attempts are closed and not counted.
+pub(crate) fn return_leases(
+    view: &mut View,
+    session: SessionId,
+    with_started: bool,
+    turn: &mut Turn,
+) -> Reply {
     for (lease, key) in leases_of(view, session) {
         if unstarted(view, session, lease).is_some() {
             give_back(view, key, Return::Reclaimed, turn);
-            turn.stop(session, lease, crate::input::Stop::Reclaim);
+            turn.stop(session, lease, Stop::Reclaim);
+        } else if with_started {
+            let is_cancelling = view.job(key).is_some_and(|job| job.is_cancel_requested());
+            let end = if is_cancelling { Event::Cancelled } else { Event::Released };
+            close_with(view, key, end, turn, |_| {});
+            turn.stop(session, lease, Stop::Drained);
         }
     }
     view.trim_offers(session);

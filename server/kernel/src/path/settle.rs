@@ -24,6 +24,9 @@ pub(crate) fn report(
     for (index, update) in updates.into_iter().enumerate() {
         match open_job(view, session, &update.lease) {
             Ok(key) => {
+                if let Some(usage) = update.usage {
+                    view.amend(key, turn, |job| job.rare_mut().usage.get_or_insert_default().add(&usage));
+                }
                 if let Err((code, message)) = apply(view, key, update.kind, turn) {
                     rejected.push(Rejected { index, code, message });
                 }
@@ -65,11 +68,11 @@ fn apply(
     let is_cancelling = view.job(key).is_some_and(|job| job.is_cancel_requested());
     match kind {
         UpdateKind::Started => return tell_if_cancelling(is_cancelling),
-        UpdateKind::Progress { fraction, message } => {
+        UpdateKind::Progress { fraction, message, attributes } => {
             let time = turn.now.wall;
             view.amend(key, turn, |job| {
                 let rare = job.rare_mut();
-                rare.progress = Some(Progress { fraction, message, time });
+                rare.progress = Some(Progress { fraction, message, attributes, time });
                 rare.last_sign = Some(time);
                 job.update_time = time;
             });

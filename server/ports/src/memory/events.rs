@@ -83,7 +83,7 @@ impl Standing {
 pub fn event_rows(job: &Job, fresh: usize, mut take: impl FnMut(EventRow)) {
     let known = job.history.len().saturating_sub(fresh);
     let mut standing = Standing::after(&job.history[..known]);
-    for entry in &job.history[known..] {
+    for (revision, entry) in (known as u64 + 1..).zip(&job.history[known..]) {
         let from = standing.state;
         standing.take(entry);
         take(EventRow {
@@ -97,6 +97,8 @@ pub fn event_rows(job: &Job, fresh: usize, mut take: impl FnMut(EventRow)) {
             job_id: job.id.clone(),
             topic: job.spec.topic.clone(),
             labels: job.spec.options().labels.clone(),
+            revision,
+            policy: job.decision.as_ref().map(|decision| decision.policy.clone()),
         });
     }
 }

@@ -29,8 +29,6 @@ pub(super) struct Opened {
 /// The same, for the reader.
 pub(super) struct Session {
     pub(super) handle: SessionHandle,
-    pub(super) namespace: Namespace,
-    pub(super) worker_id: Arc<str>,
     pub(super) has_output: bool,
 }
 
@@ -112,7 +110,7 @@ async fn take_up(gate: &Gate, call: &Call, resume: pb::Resume) -> Result<(Box<Op
         // Credit is of the session: a new session starts from nothing.
         session.handle.credit(grants(resume.lanes));
         if resume.drain {
-            session.handle.drain().await;
+            session.handle.drain(worker::drain(&mut Faults::default(), 0, None, "")).await;
         }
     }
     Ok((opened, session))
@@ -136,6 +134,7 @@ pub(super) fn held(faults: &mut Faults, field: &str, given: Vec<pb::HeldLease>) 
         HeldLease {
             lease_id: lease.lease_id,
             token: lease.lease_token,
+            is_started: state == pb::HeldLeaseState::Running,
             is_finished: state == pb::HeldLeaseState::FinishedUnacked,
         }
     };
@@ -166,11 +165,10 @@ async fn opened(
         session_ttl: welcome.session_ttl,
         paused,
     };
-    let worker_id = welcome.worker_id.clone();
     let has_output = spoken.features.iter().any(|f| f == "output");
     let frame = first_frame(gate, welcome, &facts, spoken);
     let first = pb::ConnectResponse { seq: 0, frame: Some(frame) };
-    let session = Session { handle: attached.handle, namespace, worker_id, has_output };
+    let session = Session { handle: attached.handle, has_output };
     (Box::new(Opened { first, outbox: attached.outbox, facts }), session)
 }
 

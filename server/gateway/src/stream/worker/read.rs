@@ -80,17 +80,20 @@ impl Reader {
                 return Err(Refusal::new(Reason::DuplicateHello, "this stream has a session already"));
             }
             Some(Frame::Credit(credit)) => handle.credit(grants(credit.grants)),
-            Some(Frame::Heartbeat(beat)) => handle.heartbeat(
-                beat.heartbeat_no,
-                beat.held_count,
-                beat.held_digest,
-                beat.last_assign_no,
-                beat.last_report_seq,
-            ),
+            Some(Frame::Heartbeat(beat)) => {
+                beat.load.iter().for_each(|load| handle.load(worker::load(load)));
+                handle.heartbeat(
+                    beat.heartbeat_no,
+                    beat.held_count,
+                    beat.held_digest,
+                    beat.last_assign_no,
+                    beat.last_report_seq,
+                );
+            }
             Some(Frame::AssignAck(ack)) => self.acked(ack).await,
             Some(Frame::Report(report)) => self.report(request.seq, report).await?,
             Some(Frame::Output(output)) => self.output(output).await,
-            Some(Frame::Drain(_)) => handle.drain().await,
+            Some(Frame::Drain(drain)) => self.drain(drain).await,
             Some(Frame::UpdateRegistration(update)) => self.register(update).await?,
             Some(Frame::Sync(sync)) => {
                 let mut faults = Faults::default();
@@ -108,6 +111,15 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    async fn drain(&self, given: pb::Drain) {
+        let mut faults = Faults::default();
+        let order = worker::drain(&mut faults, given.mode, given.deadline, &given.reason);
+        match faults.into_result() {
+            Ok(()) => self.session.handle.drain(order).await,
+            Err(refusal) => self.complain(&refusal, 10, 0),
+        }
     }
 
     async fn acked(&self, ack: pb::AssignAck) {
@@ -159,11 +171,9 @@ impl Reader {
     }
 
     async fn register(&self, update: pb::UpdateRegistration) -> Result<(), Refusal> {
-        let session = &self.session;
-        let info = self.gate.engine.worker(&session.namespace, &session.worker_id);
-        let labels = info.map(|info| info.session.labels.clone()).unwrap_or_default();
-        match worker::updated(session.handle.lanes(), labels, update) {
-            Ok((lanes, labels)) => session.handle.update_registration(lanes, labels).await,
+        let handle = &self.session.handle;
+        match worker::updated(handle.lanes(), handle.labels(), update) {
+            Ok((lanes, labels)) => handle.update_registration(lanes, labels).await,
             Err(refusal) => {
                 self.complain(&refusal, 11, 0);
                 Ok(())
