@@ -61,7 +61,8 @@ pub(crate) fn write(reader: &Reader, directory: &Path) -> Result<BackupReport, S
 
 fn look_into(path: &Path) -> Result<(u64, Place), StoreError> {
     let connection = index::open_reader(path)?;
-    let jobs: i64 = connection.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0)).map_err(sql)?;
+    let count = "SELECT (SELECT count(*) FROM jobs) + coalesce((SELECT sum(count) FROM packs), 0)";
+    let jobs: i64 = connection.query_row(count, [], |row| row.get(0)).map_err(sql)?;
     let known = identity(&connection)?.ok_or_else(|| index::damaged("meta", "no watermark"))?;
     Ok((u64::try_from(jobs).unwrap_or(0), known.place))
 }

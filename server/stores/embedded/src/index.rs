@@ -2,6 +2,10 @@
 //! cleaned. One connection writes; readers have read-only ones of their own.
 
 pub(crate) mod clean;
+mod decoder;
+mod jobs;
+pub(crate) mod order;
+pub(crate) mod pack;
 pub(crate) mod read;
 pub(crate) mod write;
 
@@ -14,13 +18,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Version of the tables; a higher one is refused.
-const SCHEMA_VERSION: u32 = 1;
+/// Version of the tables; another one is refused.
+const SCHEMA_VERSION: u32 = 2;
 /// States below this number are open.
 pub(crate) const FIRST_ENDED: i64 = 7;
 
-/// One row per job in (namespace, create time, id) order: new rows go to the end of the tree. The partial
-/// indexes cost nothing for a job that came and went between two rounds, except one entry by expiry.
+/// Jobs in (namespace, create time, id) order: new ones go to the end of the tree. Open jobs and those that left a
+/// dead letter have rows; others move to packs when they end.
 const SCHEMA: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE names(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -31,6 +35,11 @@ CREATE TABLE jobs(
   PRIMARY KEY(ns, create_ms, id)) WITHOUT ROWID;
 CREATE INDEX jobs_open ON jobs(ns, create_ms, id) WHERE state < 7;
 CREATE INDEX jobs_expiry ON jobs(expire_ms) WHERE expire_ms IS NOT NULL;
+CREATE TABLE packs(
+  number INTEGER PRIMARY KEY, ns INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+  expire_ms INTEGER NOT NULL, count INTEGER NOT NULL, record BLOB NOT NULL);
+CREATE INDEX packs_order ON packs(ns, first_ms, last_ms);
+CREATE INDEX packs_expiry ON packs(expire_ms);
 CREATE TABLE moved(ns INTEGER NOT NULL, id BLOB NOT NULL, create_ms INTEGER NOT NULL, PRIMARY KEY(ns, id)) WITHOUT ROWID;
 CREATE TABLE keys(ns INTEGER NOT NULL, key TEXT NOT NULL, job BLOB NOT NULL, record BLOB NOT NULL, PRIMARY KEY(ns, key)) WITHOUT ROWID;
 CREATE INDEX keys_job ON keys(ns, job);
@@ -106,6 +115,7 @@ pub(crate) fn create(connection: &mut Connection, key: &Key, place: &Place) -> R
     store.extend_from_slice(key);
     put_meta(&transaction, "store", &sealed(store))?;
     put_meta(&transaction, "place", &sealed(place_bytes(place)))?;
+    put_meta(&transaction, "fence", &sealed(vec![0; 8]))?;
     transaction.commit().map_err(sql)?;
     // Durable before the first frame that relies on the key.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(sql)
@@ -122,14 +132,20 @@ pub(crate) fn identity(connection: &Connection) -> Result<Option<Identity>, Stor
     let store = meta(connection, "store")?;
     let (version, key) = store.split_at_checked(4).ok_or_else(|| damaged("meta", "short store row"))?;
     let version = u32::from_le_bytes(version.try_into().map_err(|e| damaged("meta", e))?);
-    if version > SCHEMA_VERSION {
+    if version != SCHEMA_VERSION {
         return Err(StoreError::Unavailable(format!(
-            "the store was written by a newer release (tables {version}, this one reads {SCHEMA_VERSION})"
+            "the store was written by another release (tables {version}, this one reads {SCHEMA_VERSION})"
         )));
     }
     let key = key.try_into().map_err(|e| damaged("meta", e))?;
     let place = place_of(&meta(connection, "place")?).ok_or_else(|| damaged("meta", "bad watermark"))?;
     Ok(Some(Identity { key, place }))
+}
+
+/// The latest time that any job in the index tells.
+fn fence(connection: &Connection) -> Result<u64, StoreError> {
+    let bytes = meta(connection, "fence")?.try_into().map_err(|_| damaged("meta", "bad fence"))?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 fn meta(connection: &Connection, name: &str) -> Result<Vec<u8>, StoreError> {

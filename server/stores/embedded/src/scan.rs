@@ -1,6 +1,7 @@
 //! Walking jobs in order: the index and the overlay merged, the overlay winning.
 
-use crate::index::read::Reader;
+use crate::index::order::{Key, Range};
+use crate::index::read::{Columns, Reader};
 use crate::index::{id_bytes, int};
 use crate::overlay::Overlay;
 use coretex_domain::job::StateKind;
@@ -24,9 +25,6 @@ pub(crate) struct Walk {
     pub(crate) to: Time,
     pub(crate) limit: usize,
 }
-
-/// Order of rows as the index has it.
-type Key = (i64, Vec<u8>);
 
 /// A job of the merged walk.
 enum Met {
@@ -91,18 +89,8 @@ impl Walk {
             && self.state.is_none_or(|state| job.state.kind() == state)
     }
 
-    fn is_ahead(&self, key: &Key) -> bool {
-        let (time, id) = key;
-        let within = *time >= int(self.from.0) && *time <= int(self.to.0);
-        within
-            && self.after.as_ref().is_none_or(|(after, after_id)| {
-                let mark = (int(after.0), id_bytes(after_id));
-                if self.descending {
-                    (*time, id) < (mark.0, &mark.1)
-                } else {
-                    (*time, id) > (mark.0, &mark.1)
-                }
-            })
+    fn range(&self) -> Range {
+        Range::new(self.from, self.to, self.after.as_ref(), self.descending)
     }
 
     /// Jobs of the overlay that lie ahead, whether wanted or not: they stand for their rows in the index.
@@ -115,9 +103,10 @@ impl Walk {
             job.namespace == self.namespace && job.create_time >= self.from && job.create_time <= self.to
         });
         let mut ahead = BTreeMap::new();
+        let range = self.range();
         for (job_key, job) in jobs {
             let key = (int(job.create_time.0), id_bytes(&job.id));
-            if !self.is_ahead(&key) {
+            if !range.is_ahead(&key) {
                 continue;
             }
             if let JobSet::DeadLetters = self.set {
@@ -146,13 +135,14 @@ impl Walk {
             let ours = side.dead.iter().filter(|(_, letter)| letter.namespace == self.namespace);
             ids.extend(ours.map(|(key, letter)| (*key, letter.job_id.clone())));
         });
+        let range = self.range();
         for (job_key, id) in ids {
             if overlay.job(job_key).is_some() {
                 continue;
             }
             if let Some(job) = reader.job(&self.namespace, &id)? {
                 let key = (int(job.create_time.0), id_bytes(&job.id));
-                if self.is_ahead(&key) {
+                if range.is_ahead(&key) {
                     ahead.insert(key, job);
                 }
             }
@@ -174,11 +164,11 @@ impl Walk {
             None => None,
         };
         let state = self.state.map(|state| state as i64);
-        let (query, low, high, mark) = self.query();
+        let range = self.range();
         let mut wanted = 0;
         let mut examined = 0;
         let mut ended = true;
-        reader.walk(&query, &[&ns, &low, &high, &mark.0, &mark.1], |columns, decode| {
+        let mut take = |columns: Columns, decode: &mut dyn FnMut() -> Result<Job, StoreError>| {
             if wanted > self.limit || examined >= EXAMINED_MAX {
                 ended = false;
                 return Ok(false);
@@ -186,7 +176,7 @@ impl Walk {
             examined += 1;
             let matches =
                 topic.is_none_or(|t| t == Some(columns.topic)) && state.is_none_or(|s| s == columns.state);
-            let key = (columns.create_ms, columns.id);
+            let key = columns.key;
             let met = match newer.remove(&key) {
                 Some(job) if self.is_wanted(&job) => Met::Wanted(job),
                 Some(job) => Met::Passed(job),
@@ -198,35 +188,11 @@ impl Walk {
             wanted += usize::from(matches!(met, Met::Wanted(_)));
             found.insert(key, met);
             Ok(true)
-        })?;
-        Ok(ended)
-    }
-
-    /// The query and its bounds: create time low and high, and the key to go on after.
-    fn query(&self) -> (String, i64, i64, Key) {
-        let (table, columns) = match self.set {
-            JobSet::All => ("jobs", Reader::columns()),
-            JobSet::DeadLetters => (
-                "dead_letters d JOIN jobs j USING(ns, create_ms, id)",
-                "ns, create_ms, id, j.state, j.topic, j.expire_ms, j.record",
-            ),
         };
-        let (compare, order) = if self.descending { ("<", "DESC") } else { (">", "ASC") };
-        let (mut low, mut high) = (int(self.from.0), int(self.to.0));
-        let mark = match &self.after {
-            Some((time, id)) => (int(time.0), id_bytes(id)),
-            None if self.descending => (i64::MAX, vec![0xff; 2]),
-            None => (-1, Vec::new()),
-        };
-        if self.descending {
-            high = high.min(mark.0);
-        } else {
-            low = low.max(mark.0);
+        match self.set {
+            JobSet::All => reader.walk(ns, &range, &mut take)?,
+            JobSet::DeadLetters => reader.walk_dead(ns, &range, &mut take)?,
         }
-        let query = format!(
-            "SELECT {columns} FROM {table} WHERE ns = ?1 AND create_ms BETWEEN ?2 AND ?3
-             AND (create_ms, id) {compare} (?4, ?5) ORDER BY create_ms {order}, id {order}"
-        );
-        (query, low, high, mark)
+        Ok(ended)
     }
 }

@@ -1,5 +1,9 @@
 //! Reading the index: jobs by id and in order, keys, output, and what an owner needs at a claim.
 
+use super::decoder::Decoder;
+use super::jobs::find_pack;
+use super::order::{Key, PackWalk, Range, all_packs, packs_query};
+use super::pack;
 use super::{FIRST_ENDED, damaged, id_bytes, int, sql, unsealed};
 use bytes::Bytes;
 use coretex_domain::policy::Decision;
@@ -7,9 +11,10 @@ use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, Namespace};
 use coretex_ports::{KeyRow, StoreError};
-use coretex_records::{Interner, decode, decode_job, row, wire};
+use coretex_records::{Interner, row, wire};
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
+use rusqlite::{Connection, OptionalExtension as _, params};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -25,10 +30,9 @@ pub(crate) struct Reader {
 /// Columns of a job, in the order of every query for jobs.
 const COLUMNS: &str = "ns, create_ms, id, state, topic, expire_ms, record";
 
-/// The column part of a job row; the record is only touched where it is wanted.
+/// What a walk tells of a job at once; the record is only touched where it is wanted.
 pub(crate) struct Columns {
-    pub(crate) create_ms: i64,
-    pub(crate) id: Vec<u8>,
+    pub(crate) key: Key,
     pub(crate) state: i64,
     pub(crate) topic: i64,
 }
@@ -84,26 +88,51 @@ impl Reader {
     }
 
     fn job_at(&mut self, ns: i64, create: i64, id: &JobId) -> Result<Option<Arc<Job>>, StoreError> {
-        let Reader { connection, interner, decisions, .. } = self;
+        if let Some(job) = self.row_at(ns, create, id)? {
+            return Ok(Some(job));
+        }
+        if let Some(job) = self.packed_at(ns, create, id)? {
+            return Ok(Some(job));
+        }
+        // It may have left its pack for a row between the two looks. Nothing goes the other way.
+        self.row_at(ns, create, id)
+    }
+
+    fn row_at(&mut self, ns: i64, create: i64, id: &JobId) -> Result<Option<Arc<Job>>, StoreError> {
+        let (connection, mut decoder) = self.split();
         let text = format!("SELECT {COLUMNS} FROM jobs WHERE ns = ?1 AND create_ms = ?2 AND id = ?3");
         let mut statement = connection.prepare_cached(&text).map_err(sql)?;
         let mut rows = statement.query(params![ns, create, id_bytes(id)]).map_err(sql)?;
         match rows.next().map_err(sql)? {
-            Some(row) => Ok(Some(Arc::new(job_of(connection, row, interner, decisions)?))),
+            Some(row) => Ok(Some(Arc::new(decoder.row(row)?))),
             None => Ok(None),
         }
     }
 
+    fn packed_at(&mut self, ns: i64, create: i64, id: &JobId) -> Result<Option<Arc<Job>>, StoreError> {
+        let JobId::Made(uuid) = *id else { return Ok(None) };
+        let (connection, mut decoder) = self.split();
+        let Some((_, pack)) = find_pack(connection, ns, create, uuid)? else { return Ok(None) };
+        let found = pack.find(create, uuid).map(|n| decoder.packed(&pack.entries[n], pack.record(n)));
+        found.transpose().map(|job| job.map(Arc::new))
+    }
+
+    fn split(&mut self) -> (&Connection, Decoder<'_>) {
+        let Reader { connection, interner, decisions, .. } = self;
+        let connection: &Connection = connection;
+        (connection, Decoder { connection, interner, decisions })
+    }
+
     /// Hands every open job, then nothing else, to `take`.
     pub(crate) fn open_jobs(&mut self, mut take: impl FnMut(Job)) -> Result<(), StoreError> {
-        let Reader { connection, interner, decisions, .. } = self;
+        let (connection, mut decoder) = self.split();
         let text = format!(
             "SELECT {COLUMNS} FROM jobs INDEXED BY jobs_open WHERE state < {FIRST_ENDED} ORDER BY ns, create_ms, id"
         );
         let mut statement = connection.prepare(&text).map_err(sql)?;
         let mut rows = statement.query([]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
-            take(job_of(connection, row, interner, decisions)?);
+            take(decoder.row(row)?);
         }
         Ok(())
     }
@@ -113,34 +142,94 @@ impl Reader {
         &mut self,
         mut take: impl FnMut(Job) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let Reader { connection, interner, decisions, .. } = self;
+        let (connection, mut decoder) = self.split();
         let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM jobs")).map_err(sql)?;
         let mut rows = statement.query([]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
-            take(job_of(connection, row, interner, decisions)?)?;
+            take(decoder.row(row)?)?;
         }
+        let text = "SELECT 1 FROM jobs WHERE ns = ?1 AND create_ms = ?2 AND id = ?3";
+        let mut has_row = connection.prepare(text).map_err(sql)?;
+        all_packs(connection, |ns, pack| {
+            for (n, entry) in pack.entries.iter().enumerate() {
+                let job = decoder.packed(entry, pack.record(n))?;
+                if has_row.exists(params![ns, entry.create_ms, entry.id()]).map_err(sql)? {
+                    return Err(damaged("packs", format_args!("job {} is in a pack and has a row", job.id)));
+                }
+                take(job)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Walks a part of a namespace in key order. `take` gets the columns and a way to decode the record, and says
+    /// whether to go on.
+    pub(crate) fn walk(
+        &mut self,
+        ns: i64,
+        range: &Range,
+        mut take: impl FnMut(Columns, &mut dyn FnMut() -> Result<Job, StoreError>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let (connection, mut decoder) = self.split();
+        // One view of both tables: a job must not move from one to the other under the walk.
+        let view = connection.unchecked_transaction().map_err(sql)?;
+        let query = format!("SELECT {COLUMNS} FROM jobs {}", range.clause());
+        let mut statement = connection.prepare_cached(&query).map_err(sql)?;
+        let mut rows =
+            statement.query(params![ns, range.low, range.high, range.mark.0, range.mark.1]).map_err(sql)?;
+        let mut packs = connection.prepare_cached(&packs_query(range.descending)).map_err(sql)?;
+        let lowest = range.low.saturating_sub(pack::SPAN_MAX_MS);
+        let packs = packs.query(params![ns, lowest, range.high, range.low]).map_err(sql)?;
+        let mut packs = PackWalk::new(packs, range);
+        rows.advance().map_err(sql)?;
+        loop {
+            let row_key = rows.get().map(|row| Ok((row.get(1)?, row.get(2)?))).transpose().map_err(sql)?;
+            let pack_key = packs.next_key()?;
+            let takes_row = match (&row_key, pack_key) {
+                (None, None) => break,
+                (Some(row), Some(pack)) => range.is_before(row, pack),
+                (row, _) => row.is_some(),
+            };
+            let goes_on = if takes_row {
+                let (Some(key), Some(row)) = (row_key, rows.get()) else { break };
+                let (state, topic) = (row.get(3).map_err(sql)?, row.get(4).map_err(sql)?);
+                let goes_on = take(Columns { key, state, topic }, &mut || decoder.row(row))?;
+                rows.advance().map_err(sql)?;
+                goes_on
+            } else {
+                let Some((key, packed)) = packs.take() else { break };
+                let entry = packed.entry();
+                let columns = Columns { key, state: entry.state.into(), topic: entry.topic };
+                take(columns, &mut || decoder.packed(entry, packed.pack.record(packed.n)))?
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        drop(view);
         Ok(())
     }
 
-    /// Walks rows of `query`, which selects the columns of jobs. `take` gets the columns and a way to decode
-    /// the record, and says whether to go on.
-    pub(crate) fn walk(
+    /// Walks jobs that left a dead letter; they have rows.
+    pub(crate) fn walk_dead(
         &mut self,
-        query: &str,
-        parameters: &[&dyn rusqlite::ToSql],
+        ns: i64,
+        range: &Range,
         mut take: impl FnMut(Columns, &mut dyn FnMut() -> Result<Job, StoreError>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let Reader { connection, interner, decisions, .. } = self;
-        let mut statement = connection.prepare_cached(query).map_err(sql)?;
-        let mut rows = statement.query(parameters).map_err(sql)?;
+        let (connection, mut decoder) = self.split();
+        let query = format!(
+            "SELECT ns, create_ms, id, j.state, j.topic, j.expire_ms, j.record
+             FROM dead_letters d JOIN jobs j USING(ns, create_ms, id) {}",
+            range.clause()
+        );
+        let mut statement = connection.prepare_cached(&query).map_err(sql)?;
+        let mut rows =
+            statement.query(params![ns, range.low, range.high, range.mark.0, range.mark.1]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
-            let columns = Columns {
-                create_ms: row.get(1).map_err(sql)?,
-                id: row.get(2).map_err(sql)?,
-                state: row.get(3).map_err(sql)?,
-                topic: row.get(4).map_err(sql)?,
-            };
-            if !take(columns, &mut || job_of(connection, row, interner, decisions))? {
+            let key = (row.get(1).map_err(sql)?, row.get(2).map_err(sql)?);
+            let (state, topic) = (row.get(3).map_err(sql)?, row.get(4).map_err(sql)?);
+            if !take(Columns { key, state, topic }, &mut || decoder.row(row))? {
                 break;
             }
         }
@@ -238,50 +327,4 @@ impl Reader {
             .and_then(|mut s| s.exists(params![ns, key.0, key.1]))
             .map_err(sql)
     }
-
-    pub(crate) fn columns() -> &'static str {
-        COLUMNS
-    }
-}
-
-/// Decodes a job row and checks that its columns say what its record says.
-fn job_of(
-    connection: &Connection,
-    row: &Row<'_>,
-    interner: &mut Interner,
-    decisions: &RefCell<FxHashMap<u32, Arc<Decision>>>,
-) -> Result<Job, StoreError> {
-    let bytes = row.get_ref(6).and_then(|value| Ok(value.as_blob()?)).map_err(sql)?;
-    let find = |number: u32| {
-        if let Some(known) = decisions.borrow().get(&number) {
-            return Some(known.clone());
-        }
-        let found = find_decision(connection, number).ok()?;
-        decisions.borrow_mut().insert(number, found.clone());
-        Some(found)
-    };
-    let job = unsealed(bytes).and_then(|bytes| decode_job(bytes, interner, &find));
-    let job = job.map_err(|e| damaged("jobs", e))?;
-    let (create, id): (i64, Vec<u8>) = (row.get(1).map_err(sql)?, row.get(2).map_err(sql)?);
-    let (state, expire): (i64, Option<i64>) = (row.get(3).map_err(sql)?, row.get(5).map_err(sql)?);
-    let told = (
-        int(job.create_time.0),
-        id_bytes(&job.id),
-        job.state.kind() as i64,
-        job.expire_time.map(|t| int(t.0)),
-    );
-    if (create, id, state, expire) != told {
-        return Err(damaged("jobs", format_args!("columns of job {} differ from its record", job.id)));
-    }
-    Ok(job)
-}
-
-fn find_decision(connection: &Connection, number: u32) -> Result<Arc<Decision>, StoreError> {
-    let record: Vec<u8> = connection
-        .prepare_cached("SELECT record FROM decisions WHERE number = ?1")
-        .and_then(|mut s| s.query_row([number], |row| row.get(0)))
-        .map_err(sql)?;
-    let wire = wire::Decision::decode(unsealed(&record).map_err(|e| damaged("decisions", e))?);
-    let wire = wire.map_err(|e| damaged("decisions", e))?;
-    decode::decision_of(&wire, &mut Interner::default()).map_err(|e| damaged("decisions", e))
 }

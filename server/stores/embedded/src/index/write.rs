@@ -1,11 +1,12 @@
 //! One round: everything in a sealed generation goes into the index in one transaction with its watermark.
 
+use super::jobs::Filed;
 use super::{damaged, id_bytes, int, place_bytes, put_meta, seal, sealed, sql, unsealed};
 use crate::overlay::{Jobs, Outputs, Sealed, Side};
 use coretex_domain::policy::Decision;
-use coretex_domain::{Job, JobId, JobKey, Namespace};
+use coretex_domain::{JobId, JobKey, Namespace};
 use coretex_ports::StoreError;
-use coretex_records::{Form, Interner, decode, encode, put_job, row, wire};
+use coretex_records::{Interner, decode, encode, row, wire};
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, params};
 use rustc_hash::FxHashMap;
@@ -22,6 +23,8 @@ pub(crate) struct Writer {
     names: FxHashMap<Arc<str>, i64>,
     decisions: Decisions,
     record: Vec<u8>,
+    /// No job in the index was made, changed or ended later, milliseconds.
+    fence: u64,
 }
 
 /// What a round has put into the index.
@@ -32,7 +35,7 @@ pub(crate) struct Written {
 }
 
 #[derive(Default)]
-struct Decisions {
+pub(super) struct Decisions {
     /// By address of the value, which `known` keeps alive.
     by_address: FxHashMap<usize, u32>,
     known: Vec<Arc<Decision>>,
@@ -41,7 +44,7 @@ struct Decisions {
 }
 
 impl Decisions {
-    fn number(&mut self, decision: &Arc<Decision>) -> Option<u32> {
+    pub(super) fn number(&mut self, decision: &Arc<Decision>) -> Option<u32> {
         if let Some(number) = self.by_address.get(&Arc::as_ptr(decision).addr()) {
             return Some(*number);
         }
@@ -81,7 +84,8 @@ impl Writer {
         drop(rows);
         drop(statement);
         decisions.stored = decisions.known.len();
-        Ok(Writer { connection, names: FxHashMap::default(), decisions, record: Vec::new() })
+        let fence = super::fence(&connection)?;
+        Ok(Writer { connection, names: FxHashMap::default(), decisions, record: Vec::new(), fence })
     }
 
     /// Writes one sealed generation. Nothing of it is visible unless all of it is.
@@ -101,9 +105,12 @@ impl Writer {
             decisions: &mut self.decisions,
             record: &mut self.record,
         };
-        let outcome = round.put_jobs(&jobs).and_then(|()| round.put_side(&side, &parts));
+        let outcome = round.put_jobs(&jobs, self.fence).and_then(|()| round.put_side(&side, &parts));
+        let fence = jobs.iter().map(Filed::latest).max().unwrap_or(0).max(self.fence);
         let outcome =
             outcome.and_then(|()| put_meta(&transaction, "place", &sealed(place_bytes(&sealed_rows.end))));
+        let outcome =
+            outcome.and_then(|()| put_meta(&transaction, "fence", &sealed(fence.to_le_bytes().to_vec())));
         let outcome = outcome.and_then(|()| transaction.commit().map_err(sql));
         if let Err(e) = outcome {
             // Numbers given in a transaction that never was must not be used again from memory.
@@ -112,6 +119,7 @@ impl Writer {
             self.decisions.by_address.clear();
             return Err(e);
         }
+        self.fence = fence;
         self.decisions.stored = self.decisions.known.len();
         if self.names.len() > NAMES_MAX {
             self.names.clear();
@@ -123,7 +131,8 @@ impl Writer {
     /// The latest time that the id of any job in the index tells.
     pub(crate) fn newest_made(&self) -> Result<u64, StoreError> {
         // An id tells the time its job is filed under, except for those in `moved`, where it is the first six bytes.
-        let text = "SELECT (SELECT max(create_ms) FROM jobs WHERE ns = n.number),
+        let text = "SELECT max(coalesce((SELECT max(create_ms) FROM jobs WHERE ns = n.number), 0),
+                        coalesce((SELECT max(first_ms) FROM packs WHERE ns = n.number) + 16, 0)),
                     (SELECT max(id) FROM moved WHERE ns = n.number AND id < x'01') FROM names n";
         let mut statement = self.connection.prepare(text).map_err(sql)?;
         let mut rows = statement.query([]).map_err(sql)?;
@@ -157,67 +166,16 @@ impl Writer {
     }
 }
 
-/// A job with the part of its key that sorts it; looking into each job for every comparison would miss the cache.
-struct Filed<'a> {
-    create: u64,
-    /// Orders made ids; names come in any order, they are few and far apart.
-    hint: u128,
-    job: &'a Arc<Job>,
-}
-
-impl<'a> Filed<'a> {
-    fn new(job: &'a Arc<Job>) -> Filed<'a> {
-        let hint = match &job.id {
-            JobId::Made(uuid) => *uuid,
-            JobId::Named(_) => u128::MAX,
-        };
-        Filed { create: job.create_time.0, hint, job }
-    }
-}
-
 /// The state of a round in progress.
-struct Round<'a> {
-    transaction: &'a Transaction<'a>,
+pub(super) struct Round<'a> {
+    pub(super) transaction: &'a Transaction<'a>,
     names: &'a mut FxHashMap<Arc<str>, i64>,
-    decisions: &'a mut Decisions,
-    record: &'a mut Vec<u8>,
+    pub(super) decisions: &'a mut Decisions,
+    pub(super) record: &'a mut Vec<u8>,
 }
 
 impl Round<'_> {
-    fn put_jobs(&mut self, jobs: &[Filed<'_>]) -> Result<(), StoreError> {
-        let prepare = |text: &str| self.transaction.prepare_cached(text).map_err(sql);
-        let mut insert = prepare(
-            "INSERT OR REPLACE INTO jobs(ns, create_ms, id, state, topic, expire_ms, record) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?;
-        let mut move_to = prepare("INSERT OR REPLACE INTO moved(ns, id, create_ms) VALUES(?1, ?2, ?3)")?;
-        let mut moved_from = prepare("SELECT create_ms FROM moved WHERE ns = ?1 AND id = ?2")?;
-        let mut delete = prepare("DELETE FROM jobs WHERE ns = ?1 AND create_ms = ?2 AND id = ?3")?;
-        for Filed { job, .. } in jobs {
-            let ns = self.name(job.namespace.as_str())?;
-            let topic = self.name(&job.spec.topic)?;
-            let (id, create) = (id_bytes(&job.id), int(job.create_time.0));
-            if job.id.made_at_ms() != Some(job.create_time.0) {
-                let before: Option<i64> =
-                    moved_from.query_row(params![ns, id], |row| row.get(0)).optional().map_err(sql)?;
-                if before != Some(create) {
-                    if let Some(before) = before {
-                        delete.execute(params![ns, before, id]).map_err(sql)?;
-                    }
-                    move_to.execute(params![ns, id, create]).map_err(sql)?;
-                }
-            }
-            self.record.clear();
-            let decisions = &mut *self.decisions;
-            put_job(self.record, job, Form::Whole { fresh: 0 }, &mut |d| decisions.number(d));
-            seal(self.record);
-            let state = job.state.kind() as u32;
-            let expire = job.expire_time.map(|t| int(t.0));
-            insert.execute(params![ns, create, id, state, topic, expire, &self.record[..]]).map_err(sql)?;
-        }
-        self.store_decisions()
-    }
-
-    fn store_decisions(&mut self) -> Result<(), StoreError> {
+    pub(super) fn store_decisions(&mut self) -> Result<(), StoreError> {
         for (number, decision) in self.decisions.known.iter().enumerate().skip(self.decisions.stored) {
             self.record.clear();
             encode::put_decision(self.record, decision);
@@ -231,7 +189,7 @@ impl Round<'_> {
     }
 
     /// The number of a namespace or topic.
-    fn name(&mut self, name: &str) -> Result<i64, StoreError> {
+    pub(super) fn name(&mut self, name: &str) -> Result<i64, StoreError> {
         if let Some(number) = self.names.get(name) {
             return Ok(*number);
         }
