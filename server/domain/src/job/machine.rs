@@ -179,7 +179,7 @@ pub fn target(from: StateKind, event: EventKind) -> Option<StateKind> {
 /// The diagram and the table as Markdown; `docs/machines/job.md` is exactly this.
 pub fn to_markdown() -> String {
     let mut out = String::from(
-        "# The job state machine\n\nGenerated from `coretex_domain::job::machine::TABLE` by `xtask codegen`; do not edit.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n",
+        "# The job state machine\n\nGenerated from `coretex_domain::job::machine::TABLE` by `xtask docs`; do not edit.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n",
     );
     for row in TABLE.iter().filter(|r| r.from != r.to) {
         let _ = writeln!(out, "    {} --> {}: {}", row.from.name(), row.to.name(), row.event.name());
