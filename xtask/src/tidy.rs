@@ -12,6 +12,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("coretex-contract", &[]),
     ("coretex-domain", &[]),
     ("coretex-kernel", &["coretex-domain"]),
+    ("coretex-policy", &["coretex-domain"]),
     ("coretex-ports", &["coretex-domain"]),
     ("coretex-records", &["coretex-domain", "coretex-ports"]),
     ("coretex-conformance", &["coretex-domain", "coretex-ports"]),
@@ -30,6 +31,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ),
     (
         "coretex-kernel",
+        &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],
+    ),
+    (
+        "coretex-policy",
         &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],
     ),
     ("coretex-ports", &["tokio", "tonic", "prost", "rusqlite", "redis", "async-nats"]),
