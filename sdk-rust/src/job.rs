@@ -107,7 +107,7 @@ pub struct Decision {
     pub decision_id: String,
     /// The answer.
     pub verdict: Verdict,
-    /// The rule that decided. Empty when the policy's default did.
+    /// The rule that decided; `default` when none did and the default of the policy holds.
     pub rule_id: String,
     /// Why, in words for the submitter.
     pub reason: String,

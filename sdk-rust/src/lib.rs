@@ -3,6 +3,7 @@
 
 mod client;
 mod ctx;
+mod dead_letter;
 mod error;
 mod fleet;
 mod handler;
@@ -21,6 +22,7 @@ pub use client::*;
 #[cfg(feature = "macros")]
 pub use coretex_sdk_macros::{job, jobs};
 pub use ctx::Ctx;
+pub use dead_letter::*;
 pub use error::{Code, Error, Result, Violation, reason};
 pub use fleet::*;
 pub use handler::{Bind, Binding, Handler, JobResult, JobSet, JobType};

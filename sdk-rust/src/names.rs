@@ -274,6 +274,32 @@ named! {
     }
 }
 
+named! {
+    /// How far a redrive is.
+    RedrivePhase {
+        /// The answer to a preview.
+        Preview = "PREVIEW",
+        /// Dead letters are being retried.
+        Retrying = "RETRYING",
+        /// The jobs of a stage are waited for.
+        Waiting = "WAITING",
+        /// Over: everything asked for was retried.
+        Done = "DONE",
+        /// Over before the end.
+        Stopped = "STOPPED",
+    }
+}
+
+named! {
+    /// Why a redrive stopped before its end.
+    RedriveStopReason {
+        /// A retried job failed as before.
+        Repeated = "REPEATED",
+        /// A job of an early stage of a canary did not succeed.
+        CanaryFailed = "CANARY_FAILED",
+    }
+}
+
 /// How much of a resource is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

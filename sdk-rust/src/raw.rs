@@ -74,6 +74,11 @@ impl Raw {
         v1::topic_service_client::TopicServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `DlqService`.
+    pub fn dlq(&self) -> v1::dlq_service_client::DlqServiceClient<Wire> {
+        v1::dlq_service_client::DlqServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `EventService`.
     pub fn events(&self) -> v1::event_service_client::EventServiceClient<Wire> {
         v1::event_service_client::EventServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)

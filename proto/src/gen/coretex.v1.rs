@@ -33,7 +33,7 @@ pub struct Decision {
     /// The answer.
     #[prost(enumeration = "Verdict", tag = "2")]
     pub verdict: i32,
-    /// The rule that decided. Empty when the policy's default did.
+    /// The rule that decided; `default` when none did and the default of the policy holds.
     #[prost(string, tag = "3")]
     pub rule_id: ::prost::alloc::string::String,
     /// Why, in words for the submitter.
@@ -3296,6 +3296,1079 @@ pub mod job_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What a job left when it gave up.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeadLetter {
+    /// Its id: that of the job.
+    #[prost(string, tag = "1")]
+    pub dead_letter_id: ::prost::alloc::string::String,
+    /// Namespace it lives in.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Topic of the job.
+    #[prost(string, tag = "3")]
+    pub topic: ::prost::alloc::string::String,
+    /// How the job ended: FAILED, TIMED_OUT, EXPIRED or DENIED.
+    #[prost(enumeration = "JobState", tag = "4")]
+    pub state: i32,
+    /// Type of the last failure, or the state where there is none.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Message of the last failure.
+    #[prost(string, tag = "6")]
+    pub message: ::prost::alloc::string::String,
+    /// Dead letters with the same cause share it: 16 hex digits.
+    #[prost(string, tag = "7")]
+    pub fingerprint: ::prost::alloc::string::String,
+    /// When the job was accepted. Lists are in this order.
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the job gave up and left this.
+    #[prost(message, optional, tag = "9")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it may be deleted, with the job.
+    #[prost(message, optional, tag = "10")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Attempts the job had.
+    #[prost(uint32, tag = "11")]
+    pub attempts: u32,
+    /// The newest job that repeats this one. Empty while it was not retried.
+    #[prost(string, tag = "12")]
+    pub retried_as: ::prost::alloc::string::String,
+    /// The job that this one repeated. Empty for a job that was submitted.
+    #[prost(string, tag = "13")]
+    pub retry_of: ::prost::alloc::string::String,
+    /// The job itself. FULL view only.
+    #[prost(message, optional, tag = "14")]
+    pub job: ::core::option::Option<Job>,
+    /// What its attempts came to, oldest first. FULL view only.
+    #[prost(message, repeated, tag = "15")]
+    pub attempt_list: ::prost::alloc::vec::Vec<DeadLetterAttempt>,
+}
+/// One attempt of a job that gave up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetterAttempt {
+    /// Its number.
+    #[prost(uint32, tag = "1")]
+    pub attempt: u32,
+    /// Worker that had it.
+    #[prost(string, tag = "2")]
+    pub worker_id: ::prost::alloc::string::String,
+    /// When it started.
+    #[prost(message, optional, tag = "3")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was closed.
+    #[prost(message, optional, tag = "4")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Type of its failure, or `RELEASED`.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Message of its failure.
+    #[prost(string, tag = "6")]
+    pub message: ::prost::alloc::string::String,
+}
+/// Asks for a page of dead letters.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDeadLettersRequest {
+    /// Which. Empty means all. The grammar is that of ListJobs. Fields: `state`, `topic`, `reason`, `fingerprint`, `priority`, `pool`, `run_id`,
+    /// `worker_id`, `labels.KEY`, `create_time` and `end_time` of the job, `retry_of`, `retried_as` (`retried_as = ""`: not retried yet).
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most dead letters on the page, 1 to 1,000. Default (0) 50; more than 1,000 is taken as 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before. Everything else must be as in that call, else INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `create_time desc` (default) or `create_time asc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// REF has id, state and create time, BASIC (default) all but the job, FULL the job too.
+    #[prost(enumeration = "View", tag = "5")]
+    pub view: i32,
+    /// How payloads are returned. Matters with FULL only.
+    #[prost(enumeration = "PayloadFormat", tag = "6")]
+    pub payload_format: i32,
+}
+/// A page of dead letters.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeadLettersResponse {
+    /// The dead letters.
+    #[prost(message, repeated, tag = "1")]
+    pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    /// Token of the next page. Empty on the last one; a page may be short and still have one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for one dead letter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDeadLetterRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub dead_letter_id: ::prost::alloc::string::String,
+    /// Default FULL.
+    #[prost(enumeration = "View", tag = "2")]
+    pub view: i32,
+    /// How payloads are returned.
+    #[prost(enumeration = "PayloadFormat", tag = "3")]
+    pub payload_format: i32,
+}
+/// One dead letter.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDeadLetterResponse {
+    /// The dead letter.
+    #[prost(message, optional, tag = "1")]
+    pub dead_letter: ::core::option::Option<DeadLetter>,
+}
+/// Asks for groups of dead letters.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupDeadLettersRequest {
+    /// Which dead letters, as in ListDeadLetters. Empty means all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most groups returned, 1 to 1,000. Default (0) 50.
+    #[prost(int32, tag = "2")]
+    pub max_groups: i32,
+}
+/// Dead letters that share a fingerprint.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetterGroup {
+    /// What they share.
+    #[prost(string, tag = "1")]
+    pub fingerprint: ::prost::alloc::string::String,
+    /// Topic of all of them.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// State of all of them.
+    #[prost(enumeration = "JobState", tag = "3")]
+    pub state: i32,
+    /// Reason of all of them.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// Message of the one that came last.
+    #[prost(string, tag = "5")]
+    pub message: ::prost::alloc::string::String,
+    /// How many there are.
+    #[prost(uint64, tag = "6")]
+    pub count: u64,
+    /// How many of them were retried.
+    #[prost(uint64, tag = "7")]
+    pub retried: u64,
+    /// When the first of them was left.
+    #[prost(message, optional, tag = "8")]
+    pub first_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the last of them was left.
+    #[prost(message, optional, tag = "9")]
+    pub last_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Ids of some of them, those of the newest jobs. At most 5.
+    #[prost(string, repeated, tag = "10")]
+    pub sample_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Groups of dead letters, the largest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GroupDeadLettersResponse {
+    /// The groups.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<DeadLetterGroup>,
+    /// How many groups there are, those not returned included.
+    #[prost(uint64, tag = "2")]
+    pub group_count: u64,
+    /// Dead letters in all groups.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// False when it stopped at 100,000 dead letters examined or 10,000 groups: there are at least this many.
+    #[prost(bool, tag = "4")]
+    pub exact: bool,
+}
+/// Retries a dead letter.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryDeadLetterRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub dead_letter_id: ::prost::alloc::string::String,
+    /// Input to use instead of the old one.
+    #[prost(message, optional, tag = "2")]
+    pub edited_input: ::core::option::Option<Payload>,
+    /// Names this retry: a repeat of it gives the same new job, while that job is kept. Another id makes another job.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The new job.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryDeadLetterResponse {
+    /// The new job in the REF view.
+    #[prost(message, optional, tag = "1")]
+    pub job: ::core::option::Option<Job>,
+    /// The dead letter as it is after the retry, in the BASIC view.
+    #[prost(message, optional, tag = "2")]
+    pub dead_letter: ::core::option::Option<DeadLetter>,
+    /// True when this retry was asked for before.
+    #[prost(bool, tag = "3")]
+    pub existing: bool,
+    /// What the store had done with it when this reply left.
+    #[prost(enumeration = "AckLevel", tag = "4")]
+    pub ack_level: i32,
+    /// What the caller should know.
+    #[prost(message, repeated, tag = "5")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+}
+/// Retries many dead letters. Exactly one of `filter`, `dead_letter_ids` and `all` says which.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BatchRetryDeadLettersRequest {
+    /// Those a filter accepts, as in ListDeadLetters.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// These, at most 1,000.
+    #[prost(string, repeated, tag = "2")]
+    pub dead_letter_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// All of the namespace.
+    #[prost(bool, tag = "3")]
+    pub all: bool,
+    /// Names this redrive: a repeat of it makes no job twice. 1 to 256 printable bytes.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Changes nothing: one message says how many would be retried, with some of them.
+    #[prost(bool, tag = "5")]
+    pub preview: bool,
+    /// Most retries per second, 1 to 10,000. 0 means as fast as the store takes them.
+    #[prost(uint32, tag = "6")]
+    pub rate: u32,
+    /// Stop as soon as a retried job fails with the fingerprint of its dead letter.
+    #[prost(bool, tag = "7")]
+    pub stop_on_repeat: bool,
+    /// In stages: one, then ten, then all others. A stage begins when all jobs of the one before have succeeded, and not at all otherwise.
+    #[prost(bool, tag = "8")]
+    pub canary: bool,
+}
+/// A dead letter and the job it was retried as.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetriedDeadLetter {
+    /// The dead letter.
+    #[prost(string, tag = "1")]
+    pub dead_letter_id: ::prost::alloc::string::String,
+    /// The new job.
+    #[prost(string, tag = "2")]
+    pub job_id: ::prost::alloc::string::String,
+    /// True when an earlier call with this `request_id` had made it.
+    #[prost(bool, tag = "3")]
+    pub existing: bool,
+}
+/// How a redrive goes. Numbers are totals since it began.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchRetryDeadLettersResponse {
+    /// How far it is.
+    #[prost(enumeration = "RedrivePhase", tag = "1")]
+    pub phase: i32,
+    /// Stage of a canary: 1, 2 or 3. 1 otherwise.
+    #[prost(uint32, tag = "2")]
+    pub stage: u32,
+    /// Jobs there are for retried dead letters, those made by an earlier call with this `request_id` included.
+    #[prost(uint64, tag = "3")]
+    pub retried: u64,
+    /// Of those, the ones an earlier call had made.
+    #[prost(uint64, tag = "4")]
+    pub existing: u64,
+    /// Dead letters left alone: retried before by another request, deleted meanwhile, or unknown.
+    #[prost(uint64, tag = "5")]
+    pub skipped: u64,
+    /// Dead letters that could not be retried; `first_error` says why for one of them.
+    #[prost(uint64, tag = "6")]
+    pub refused: u64,
+    /// The first refusal.
+    #[prost(message, optional, tag = "7")]
+    pub first_error: ::core::option::Option<::tonic_types::Status>,
+    /// Retried jobs that have succeeded, as far as they are followed: with `canary` or `stop_on_repeat`.
+    #[prost(uint64, tag = "8")]
+    pub succeeded: u64,
+    /// Retried jobs that have ended in another way, as far as they are followed.
+    #[prost(uint64, tag = "9")]
+    pub failed: u64,
+    /// Of those, the ones that failed with the fingerprint of their dead letter.
+    #[prost(uint64, tag = "10")]
+    pub repeated: u64,
+    /// What was retried since the message before.
+    #[prost(message, repeated, tag = "11")]
+    pub results: ::prost::alloc::vec::Vec<RetriedDeadLetter>,
+    /// Why it stopped, with phase STOPPED.
+    #[prost(enumeration = "RedriveStopReason", tag = "12")]
+    pub stop_reason: i32,
+    /// The job it stopped for.
+    #[prost(string, tag = "13")]
+    pub stop_job_id: ::prost::alloc::string::String,
+    /// Of a preview: how many dead letters would be retried.
+    #[prost(uint64, tag = "14")]
+    pub matched: u64,
+    /// Of a preview: false when it stopped at 100,000 dead letters examined; there are at least `matched`.
+    #[prost(bool, tag = "15")]
+    pub exact: bool,
+    /// Of a preview: some of them, oldest first, in the BASIC view. At most 10.
+    #[prost(message, repeated, tag = "16")]
+    pub sample: ::prost::alloc::vec::Vec<DeadLetter>,
+}
+/// Deletes a dead letter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteDeadLetterRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub dead_letter_id: ::prost::alloc::string::String,
+    /// Names the call in the audit. Repeating it does no harm with or without.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What was done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteDeadLetterResponse {
+    /// False when it had been deleted before.
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+}
+/// Deletes many dead letters: those that `filter` accepts and that were left before `before_time`. One of the two, or `all`, must be set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeDeadLettersRequest {
+    /// Those a filter accepts, as in ListDeadLetters.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Those whose job gave up before this time.
+    #[prost(message, optional, tag = "2")]
+    pub before_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// All of the namespace. Not together with the other two.
+    #[prost(bool, tag = "3")]
+    pub all: bool,
+    /// Changes nothing: the answer says how many would be deleted, with some of them.
+    #[prost(bool, tag = "4")]
+    pub preview: bool,
+    /// Names the call in the audit. Repeating it does no harm with or without.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What was done, or would be.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PurgeDeadLettersResponse {
+    /// How many were deleted.
+    #[prost(uint64, tag = "1")]
+    pub purged: u64,
+    /// True when there may be more to delete: call again.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// Of a preview: how many would be deleted.
+    #[prost(uint64, tag = "3")]
+    pub matched: u64,
+    /// Of a preview: false when it stopped at 100,000 dead letters examined; there are at least `matched`.
+    #[prost(bool, tag = "4")]
+    pub exact: bool,
+    /// Of a preview: some of them, oldest first, in the BASIC view. At most 10.
+    #[prost(message, repeated, tag = "5")]
+    pub sample: ::prost::alloc::vec::Vec<DeadLetter>,
+}
+/// How far a redrive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RedrivePhase {
+    /// Never sent.
+    Unspecified = 0,
+    /// The answer to a preview; nothing follows.
+    Preview = 1,
+    /// Dead letters are being retried.
+    Retrying = 2,
+    /// The jobs of a stage are waited for.
+    Waiting = 3,
+    /// Over: everything asked for was retried. With `canary` or `stop_on_repeat` all jobs have ended too.
+    Done = 4,
+    /// Over before the end: `stop_reason` says why.
+    Stopped = 5,
+}
+impl RedrivePhase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REDRIVE_PHASE_UNSPECIFIED",
+            Self::Preview => "REDRIVE_PHASE_PREVIEW",
+            Self::Retrying => "REDRIVE_PHASE_RETRYING",
+            Self::Waiting => "REDRIVE_PHASE_WAITING",
+            Self::Done => "REDRIVE_PHASE_DONE",
+            Self::Stopped => "REDRIVE_PHASE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REDRIVE_PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+            "REDRIVE_PHASE_PREVIEW" => Some(Self::Preview),
+            "REDRIVE_PHASE_RETRYING" => Some(Self::Retrying),
+            "REDRIVE_PHASE_WAITING" => Some(Self::Waiting),
+            "REDRIVE_PHASE_DONE" => Some(Self::Done),
+            "REDRIVE_PHASE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+/// Why a redrive stopped before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RedriveStopReason {
+    /// It did not.
+    Unspecified = 0,
+    /// A retried job failed with the fingerprint of its dead letter.
+    Repeated = 1,
+    /// A job of the first or second stage of a canary did not succeed.
+    CanaryFailed = 2,
+}
+impl RedriveStopReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REDRIVE_STOP_REASON_UNSPECIFIED",
+            Self::Repeated => "REDRIVE_STOP_REASON_REPEATED",
+            Self::CanaryFailed => "REDRIVE_STOP_REASON_CANARY_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REDRIVE_STOP_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "REDRIVE_STOP_REASON_REPEATED" => Some(Self::Repeated),
+            "REDRIVE_STOP_REASON_CANARY_FAILED" => Some(Self::CanaryFailed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod dlq_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Jobs that gave up: look at them, group them by cause, try them again, let go of them.
+    ///
+    /// A job that ends as FAILED, TIMED_OUT, EXPIRED or DENIED leaves one dead letter, in the same commit, unless the topic says `dead_letters = off`.
+    /// The dead letter's id is the job's. It is kept as long as the record of the job; a retry leaves it where it is and links the two jobs.
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`).
+    #[derive(Debug, Clone)]
+    pub struct DlqServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> DlqServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> DlqServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DlqServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists dead letters by the create time of their jobs, newest first unless asked otherwise.
+        /// One that is kept throughout the paging appears exactly once. A page may be short and still have a next token.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDeadLettersRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListDeadLettersResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.DlqService/ListDeadLetters");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.DlqService", "ListDeadLetters"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns one dead letter.
+        /// Errors: NOT_FOUND `DEAD_LETTER_NOT_FOUND`.
+        pub async fn get_dead_letter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDeadLetterRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetDeadLetterResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.DlqService/GetDeadLetter");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.DlqService", "GetDeadLetter"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Groups dead letters by their fingerprint: jobs of one topic that ended in the same state, for the same reason, with the same message but for
+        /// its digits. The largest group comes first. Exact up to 100,000 dead letters examined.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER`.
+        pub async fn group_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GroupDeadLettersRequest>,
+        ) -> std::result::Result<tonic::Response<super::GroupDeadLettersResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.DlqService/GroupDeadLetters");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.DlqService", "GroupDeadLetters"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a new job from a dead letter: the same as RetryJob. Both jobs name each other, and policy is asked again.
+        /// One that was retried before gives the job of that retry again, unless the call has a `request_id` of its own.
+        /// Errors: NOT_FOUND `DEAD_LETTER_NOT_FOUND`; FAILED_PRECONDITION `STEP_OF_RUN` or `PAYLOAD_EXPIRED`; RESOURCE_EXHAUSTED `STORE_FULL`.
+        pub async fn retry_dead_letter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryDeadLetterRequest>,
+        ) -> std::result::Result<tonic::Response<super::RetryDeadLetterResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.DlqService/RetryDeadLetter");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.DlqService", "RetryDeadLetter"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Retries many dead letters, oldest first, and tells how it goes until it is over. Ends with a message whose phase is DONE or STOPPED.
+        /// Dead letters that were retried before by another request are skipped. Repeating the call with its `request_id` makes no job twice:
+        /// it meets the jobs it made and goes on with the rest. A caller that goes away stops it; jobs made by then stay.
+        /// Errors: INVALID_ARGUMENT per field; RESOURCE_EXHAUSTED `BATCH_TOO_LARGE`, or `TOO_MANY_WATCHES` when too many streams are open.
+        pub async fn batch_retry_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BatchRetryDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BatchRetryDeadLettersResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.DlqService/BatchRetryDeadLetters");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.DlqService", "BatchRetryDeadLetters"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Deletes a dead letter. The job stays until its retention is over, with a line in its history; RetryJob still takes it.
+        /// Deleting one that was deleted before is OK. Errors: NOT_FOUND `DEAD_LETTER_NOT_FOUND` when the job left none or is not there.
+        pub async fn delete_dead_letter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteDeadLetterRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteDeadLetterResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.DlqService/DeleteDeadLetter");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.DlqService", "DeleteDeadLetter"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes many dead letters, oldest first, at most 10,000 of them in one call: while the answer says `more`, call again.
+        /// Errors: INVALID_ARGUMENT per field.
+        pub async fn purge_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PurgeDeadLettersRequest>,
+        ) -> std::result::Result<tonic::Response<super::PurgeDeadLettersResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.DlqService/PurgeDeadLetters");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.DlqService", "PurgeDeadLetters"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod dlq_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DlqServiceServer.
+    #[async_trait]
+    pub trait DlqService: std::marker::Send + std::marker::Sync + 'static {
+        /// Lists dead letters by the create time of their jobs, newest first unless asked otherwise.
+        /// One that is kept throughout the paging appears exactly once. A page may be short and still have a next token.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_dead_letters(
+            &self,
+            request: tonic::Request<super::ListDeadLettersRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListDeadLettersResponse>, tonic::Status>;
+        /// Returns one dead letter.
+        /// Errors: NOT_FOUND `DEAD_LETTER_NOT_FOUND`.
+        async fn get_dead_letter(
+            &self,
+            request: tonic::Request<super::GetDeadLetterRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetDeadLetterResponse>, tonic::Status>;
+        /// Groups dead letters by their fingerprint: jobs of one topic that ended in the same state, for the same reason, with the same message but for
+        /// its digits. The largest group comes first. Exact up to 100,000 dead letters examined.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER`.
+        async fn group_dead_letters(
+            &self,
+            request: tonic::Request<super::GroupDeadLettersRequest>,
+        ) -> std::result::Result<tonic::Response<super::GroupDeadLettersResponse>, tonic::Status>;
+        /// Makes a new job from a dead letter: the same as RetryJob. Both jobs name each other, and policy is asked again.
+        /// One that was retried before gives the job of that retry again, unless the call has a `request_id` of its own.
+        /// Errors: NOT_FOUND `DEAD_LETTER_NOT_FOUND`; FAILED_PRECONDITION `STEP_OF_RUN` or `PAYLOAD_EXPIRED`; RESOURCE_EXHAUSTED `STORE_FULL`.
+        async fn retry_dead_letter(
+            &self,
+            request: tonic::Request<super::RetryDeadLetterRequest>,
+        ) -> std::result::Result<tonic::Response<super::RetryDeadLetterResponse>, tonic::Status>;
+        /// Server streaming response type for the BatchRetryDeadLetters method.
+        type BatchRetryDeadLettersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::BatchRetryDeadLettersResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Retries many dead letters, oldest first, and tells how it goes until it is over. Ends with a message whose phase is DONE or STOPPED.
+        /// Dead letters that were retried before by another request are skipped. Repeating the call with its `request_id` makes no job twice:
+        /// it meets the jobs it made and goes on with the rest. A caller that goes away stops it; jobs made by then stay.
+        /// Errors: INVALID_ARGUMENT per field; RESOURCE_EXHAUSTED `BATCH_TOO_LARGE`, or `TOO_MANY_WATCHES` when too many streams are open.
+        async fn batch_retry_dead_letters(
+            &self,
+            request: tonic::Request<super::BatchRetryDeadLettersRequest>,
+        ) -> std::result::Result<tonic::Response<Self::BatchRetryDeadLettersStream>, tonic::Status>;
+        /// Deletes a dead letter. The job stays until its retention is over, with a line in its history; RetryJob still takes it.
+        /// Deleting one that was deleted before is OK. Errors: NOT_FOUND `DEAD_LETTER_NOT_FOUND` when the job left none or is not there.
+        async fn delete_dead_letter(
+            &self,
+            request: tonic::Request<super::DeleteDeadLetterRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteDeadLetterResponse>, tonic::Status>;
+        /// Deletes many dead letters, oldest first, at most 10,000 of them in one call: while the answer says `more`, call again.
+        /// Errors: INVALID_ARGUMENT per field.
+        async fn purge_dead_letters(
+            &self,
+            request: tonic::Request<super::PurgeDeadLettersRequest>,
+        ) -> std::result::Result<tonic::Response<super::PurgeDeadLettersResponse>, tonic::Status>;
+    }
+    /// Jobs that gave up: look at them, group them by cause, try them again, let go of them.
+    ///
+    /// A job that ends as FAILED, TIMED_OUT, EXPIRED or DENIED leaves one dead letter, in the same commit, unless the topic says `dead_letters = off`.
+    /// The dead letter's id is the job's. It is kept as long as the record of the job; a retry leaves it where it is and links the two jobs.
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`).
+    #[derive(Debug)]
+    pub struct DlqServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DlqServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DlqServiceServer<T>
+    where
+        T: DlqService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.DlqService/ListDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDeadLettersSvc<T: DlqService>(pub Arc<T>);
+                    impl<T: DlqService> tonic::server::UnaryService<super::ListDeadLettersRequest> for ListDeadLettersSvc<T> {
+                        type Response = super::ListDeadLettersResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as DlqService>::list_dead_letters(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.DlqService/GetDeadLetter" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDeadLetterSvc<T: DlqService>(pub Arc<T>);
+                    impl<T: DlqService> tonic::server::UnaryService<super::GetDeadLetterRequest> for GetDeadLetterSvc<T> {
+                        type Response = super::GetDeadLetterResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDeadLetterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as DlqService>::get_dead_letter(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDeadLetterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.DlqService/GroupDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct GroupDeadLettersSvc<T: DlqService>(pub Arc<T>);
+                    impl<T: DlqService> tonic::server::UnaryService<super::GroupDeadLettersRequest> for GroupDeadLettersSvc<T> {
+                        type Response = super::GroupDeadLettersResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GroupDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as DlqService>::group_dead_letters(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GroupDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.DlqService/RetryDeadLetter" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryDeadLetterSvc<T: DlqService>(pub Arc<T>);
+                    impl<T: DlqService> tonic::server::UnaryService<super::RetryDeadLetterRequest> for RetryDeadLetterSvc<T> {
+                        type Response = super::RetryDeadLetterResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryDeadLetterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as DlqService>::retry_dead_letter(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryDeadLetterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.DlqService/BatchRetryDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct BatchRetryDeadLettersSvc<T: DlqService>(pub Arc<T>);
+                    impl<T: DlqService>
+                        tonic::server::ServerStreamingService<super::BatchRetryDeadLettersRequest>
+                        for BatchRetryDeadLettersSvc<T>
+                    {
+                        type Response = super::BatchRetryDeadLettersResponse;
+                        type ResponseStream = T::BatchRetryDeadLettersStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BatchRetryDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DlqService>::batch_retry_dead_letters(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BatchRetryDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.DlqService/DeleteDeadLetter" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteDeadLetterSvc<T: DlqService>(pub Arc<T>);
+                    impl<T: DlqService> tonic::server::UnaryService<super::DeleteDeadLetterRequest> for DeleteDeadLetterSvc<T> {
+                        type Response = super::DeleteDeadLetterResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteDeadLetterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as DlqService>::delete_dead_letter(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteDeadLetterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.DlqService/PurgeDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct PurgeDeadLettersSvc<T: DlqService>(pub Arc<T>);
+                    impl<T: DlqService> tonic::server::UnaryService<super::PurgeDeadLettersRequest> for PurgeDeadLettersSvc<T> {
+                        type Response = super::PurgeDeadLettersResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PurgeDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as DlqService>::purge_dead_letters(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PurgeDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for DlqServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.DlqService";
+    impl<T> tonic::server::NamedService for DlqServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// Asks for events.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchEventsRequest {
@@ -3672,6 +4745,8 @@ pub enum ErrorReason {
     NodeNotFound = 44,
     /// NOT_FOUND: there is no such namespace, or the caller may not know of it.
     NamespaceNotFound = 45,
+    /// NOT_FOUND: the job left no dead letter in this namespace, or it is no longer kept.
+    DeadLetterNotFound = 46,
     /// ALREADY_EXISTS: the idempotency key or request id was used before with another body.
     IdempotencyConflict = 60,
     /// ALREADY_EXISTS: the chosen job id names a job with another spec.
@@ -3823,6 +4898,7 @@ impl ErrorReason {
             Self::SessionNotFound => "ERROR_REASON_SESSION_NOT_FOUND",
             Self::NodeNotFound => "ERROR_REASON_NODE_NOT_FOUND",
             Self::NamespaceNotFound => "ERROR_REASON_NAMESPACE_NOT_FOUND",
+            Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
             Self::IdempotencyConflict => "ERROR_REASON_IDEMPOTENCY_CONFLICT",
             Self::JobIdTaken => "ERROR_REASON_JOB_ID_TAKEN",
             Self::JobTerminal => "ERROR_REASON_JOB_TERMINAL",
@@ -3910,6 +4986,7 @@ impl ErrorReason {
             "ERROR_REASON_SESSION_NOT_FOUND" => Some(Self::SessionNotFound),
             "ERROR_REASON_NODE_NOT_FOUND" => Some(Self::NodeNotFound),
             "ERROR_REASON_NAMESPACE_NOT_FOUND" => Some(Self::NamespaceNotFound),
+            "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
             "ERROR_REASON_IDEMPOTENCY_CONFLICT" => Some(Self::IdempotencyConflict),
             "ERROR_REASON_JOB_ID_TAKEN" => Some(Self::JobIdTaken),
             "ERROR_REASON_JOB_TERMINAL" => Some(Self::JobTerminal),

@@ -1,6 +1,7 @@
 //! The client: one connection, typed calls, retries that keep their request id.
 
 mod connect;
+mod dlq;
 mod fleet;
 mod jobs;
 mod list;

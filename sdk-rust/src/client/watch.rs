@@ -146,7 +146,7 @@ impl Client {
 }
 
 /// A server stream that is opened again after a passing break, from the mark its last message left in the request.
-fn mended<Q, R, O, Fut, M>(request: Q, open: O, mark: M) -> impl Stream<Item = Result<R>> + Send
+pub(super) fn mended<Q, R, O, Fut, M>(request: Q, open: O, mark: M) -> impl Stream<Item = Result<R>> + Send
 where
     Q: Clone + Send,
     R: Send + 'static,

@@ -13,7 +13,8 @@ use std::sync::{Arc, LazyLock};
 pub const START: u64 = 1_700_000_000_000;
 
 static ALLOW: LazyLock<Arc<Decision>> = LazyLock::new(|| {
-    match Policy::built_in().judge(Facts { namespace: "default", topic: "t", actor: "" }, Time(0)) {
+    let spec = Spec::new("t", Payload::empty());
+    match Policy::built_in().judge(Facts { namespace: "default", spec: &spec }, Time(0)) {
         Answer::Decided(decision) => decision,
         Answer::Deferred { .. } => unreachable!("the built-in policy always answers"),
     }

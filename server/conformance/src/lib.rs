@@ -60,6 +60,8 @@ macro_rules! suite {
                 bounds_are_inclusive, a_walk_skips_other_namespaces, new_jobs_do_not_disturb_a_walk,
                 a_filtered_walk_finds_all_that_match, a_walk_by_state_sees_the_newest_state,
                 an_empty_walk_says_so, dead_letters_are_walked, a_walk_mixes_old_and_new_rows,
+                deleted_dead_letters_are_not_walked, a_dead_letter_deleted_with_a_change_of_its_job_is_gone,
+                dead_letters_are_found_by_id,
                 a_dead_letter_apart_from_its_job_is_walked, a_page_of_one_still_moves;
             payloads: empty_and_small_payloads_survive, large_payloads_survive, content_types_survive,
                 hostile_text_survives, results_survive_every_byte, large_results_and_failures_survive;
@@ -74,7 +76,7 @@ macro_rules! suite {
             reopen: a_clean_close_keeps_everything, a_crash_keeps_what_was_answered,
                 epochs_rise_over_a_reopen, a_closed_store_refuses, many_reopens_lose_nothing,
                 ids_that_tell_another_time_are_found,
-                deltas_survive_a_crash, rows_survive_a_crash, events_survive_a_reopen,
+                deltas_survive_a_crash, rows_survive_a_crash, a_deleted_dead_letter_stays_deleted, events_survive_a_reopen,
                 a_large_payload_is_written_once_and_survives, an_owner_before_a_reopen_is_fenced;
             backup: a_backup_is_whole, a_restored_store_fences_the_old_owner, a_backup_while_writing_is_consistent,
                 a_backup_needs_an_empty_directory;

@@ -122,6 +122,25 @@ pub async fn rows_survive_a_crash(h: &dyn Harness) {
     assert_eq!(kit.scan(output).await.rows.len(), 1);
 }
 
+pub async fn a_deleted_dead_letter_stays_deleted(h: &dyn Harness) {
+    let mut kit = open(h).await;
+    if kit.forgets() {
+        return;
+    }
+    for n in 1..=3 {
+        kit.run_to_failure(n, u64::MAX).await;
+    }
+    kit.settle().await;
+    let end = |n| Write::DeadLetterEnd { namespace: default_ns(), job_id: made(n) };
+    kit.commit(vec![end(1)]).await;
+    let kit = kit.reopen_after_crash(h).await;
+    kit.commit(vec![end(3)]).await;
+    let kit = kit.reopen_cleanly(h).await;
+    let left = Scan::DeadLetters { namespace: default_ns(), ids: vec![made(1), made(2), made(3)] };
+    assert_eq!(crate::kit::ids_of(&kit.scan(left).await), [made(2)]);
+    assert!(kit.read(&made(1)).await.is_some() && kit.read(&made(3)).await.is_some());
+}
+
 pub async fn events_survive_a_reopen(h: &dyn Harness) {
     let mut kit = open(h).await;
     if kit.forgets() {

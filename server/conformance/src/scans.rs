@@ -2,7 +2,7 @@
 
 use crate::Harness;
 use crate::kit::{Kit, START, default_ns, ids_of, made, named, new_write, ns, open, walk};
-use coretex_domain::job::{Event, Spec, StateKind};
+use coretex_domain::job::{Event, Note, Spec, StateKind};
 use coretex_domain::{JobId, Payload, Time};
 use coretex_ports::{JobSet, Scan, Write};
 use std::sync::Arc;
@@ -241,6 +241,64 @@ pub async fn dead_letters_are_walked(h: &dyn Harness) {
     assert_eq!(numbers(&backwards), expected.into_iter().rev().collect::<Vec<_>>());
 }
 
+fn end_of(n: u64) -> Write {
+    Write::DeadLetterEnd { namespace: default_ns(), job_id: made(n) }
+}
+
+pub async fn deleted_dead_letters_are_not_walked(h: &dyn Harness) {
+    let mut kit = open(h).await;
+    for n in 0..30 {
+        kit.run_to_failure(n, u64::MAX).await;
+        if n == 20 {
+            kit.settle().await;
+        }
+    }
+    // Of those below 20 the store may have filed the letter away, of those above hardly.
+    kit.commit([3, 7, 25].into_iter().map(end_of).collect()).await;
+    let expected: Vec<u64> = (0..30).filter(|n| ![3, 7, 25].contains(n)).collect();
+    for round in 0..2 {
+        assert_eq!(numbers(&kit.walk_all(&dead(walk()), 4).await), expected, "round {round}");
+        let backwards = kit.walk_all(&dead(descending(walk())), 4).await;
+        assert_eq!(numbers(&backwards), expected.iter().rev().copied().collect::<Vec<_>>(), "round {round}");
+        kit.settle().await;
+    }
+    assert_eq!(kit.walk_all(&walk(), 100).await.len(), 30, "the jobs stay");
+}
+
+pub async fn a_dead_letter_deleted_with_a_change_of_its_job_is_gone(h: &dyn Harness) {
+    let mut kit = open(h).await;
+    let mut job = kit.run_to_failure(1, u64::MAX).await;
+    kit.run_to_failure(2, u64::MAX).await;
+    kit.settle().await;
+    kit.apply(&mut job, Event::Annotated(Box::new(Note::DeadLetterDeleted("ada".into()))));
+    kit.commit(vec![end_of(1), Write::Job { job: Arc::new(job.clone()), fresh: 1 }]).await;
+    for _ in 0..2 {
+        assert_eq!(ids_of(&kit.scan(dead(walk())).await), [made(2)]);
+        kit.assert_stored(&job).await;
+        kit.settle().await;
+    }
+    // Deleting what is not there changes nothing.
+    kit.commit(vec![end_of(1), end_of(77)]).await;
+    assert_eq!(ids_of(&kit.scan(dead(walk())).await), [made(2)]);
+}
+
+pub async fn dead_letters_are_found_by_id(h: &dyn Harness) {
+    let mut kit = open(h).await;
+    for n in 0..6 {
+        kit.run_to_failure(n, u64::MAX).await;
+    }
+    kit.run(6, u64::MAX).await;
+    kit.settle().await;
+    kit.commit(vec![end_of(2)]).await;
+    let ids = [5, 2, 6, 99, 0].map(made).to_vec();
+    let by_id = |namespace| Scan::DeadLetters { namespace, ids: ids.clone() };
+    for _ in 0..2 {
+        assert_eq!(ids_of(&kit.scan(by_id(default_ns())).await), [made(5), made(0)]);
+        assert!(kit.scan(by_id(ns("other"))).await.rows.is_empty());
+        kit.settle().await;
+    }
+}
+
 pub async fn a_walk_mixes_old_and_new_rows(h: &dyn Harness) {
     let mut kit = open(h).await;
     let mut jobs = kit.submit_all(0..100).await;
@@ -264,7 +322,7 @@ pub async fn a_dead_letter_apart_from_its_job_is_walked(h: &dyn Harness) {
     kit.commit(vec![Kit::letter(&job)]).await;
     assert_eq!(ids_of(&kit.scan(dead(walk())).await), [made(1)]);
     kit.settle().await;
-    kit.apply(&mut job, Event::Annotated(Box::new(coretex_domain::job::Note::LateResult("x".into()))));
+    kit.apply(&mut job, Event::Annotated(Box::new(Note::LateResult("x".into()))));
     kit.commit(vec![Write::Job { job: Arc::new(job.clone()), fresh: 1 }]).await;
     let page = kit.scan(dead(walk())).await;
     assert_eq!(crate::kit::jobs_of(&page).iter().map(|j| j.revision).collect::<Vec<_>>(), [job.revision]);

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod logging;
 pub mod outcome;
+pub mod rules;
 pub mod settings;
 pub mod units;
 pub mod wiring;

@@ -1,7 +1,9 @@
 //! A server put together, in the order its parts depend on each other; taken apart the other way round.
 
+use crate::rules;
 use crate::settings::{Ack, Place, Settings};
 use coretex_domain::Span;
+use coretex_domain::policy::Policy;
 use coretex_engine::Engine;
 use coretex_engine::clock::{SystemClock, SystemDice};
 use coretex_gateway::{ApiKeys, GatewaySettings, Identity};
@@ -34,7 +36,7 @@ pub struct Server {
 
 /// The listeners of a server. The first is the one of the contract.
 pub struct Listeners {
-    /// gRPC, gRPC-Web, REST, health.
+    /// gRPC, gRPC-Web, health.
     pub main: TcpListener,
     /// Metrics on their own.
     pub metrics: Option<TcpListener>,
@@ -141,6 +143,7 @@ fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
         heartbeat: span(engine.heartbeat),
         drain_grace: span(engine.drain_grace),
         open_jobs_max: engine.open_jobs_max,
+        policy: Arc::new(settings.policy.bundle.clone().map_or_else(Policy::built_in, rules::policy)),
         ..coretex_engine::api::Settings::default()
     }
 }

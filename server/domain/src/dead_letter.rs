@@ -1,5 +1,6 @@
 //! Dead letters: one row per job that gave up, written in the commit that ended it.
 
+use crate::filter::{Field, Found, Kind, Row, STATES, Schema, optional};
 use crate::id::{JobId, Namespace, ShardId};
 use crate::job::{Job, StateKind};
 use crate::time::Time;
@@ -21,7 +22,42 @@ pub struct DeadLetter {
     pub expire_time: Time,
 }
 
+/// Fields of `ListDeadLetters`. Times, labels and the like are those of the job.
+pub const DEAD_LETTER_FIELDS: Schema = &[
+    Field { name: "state", kind: Kind::Word(&STATES) },
+    Field { name: "topic", kind: Kind::Text },
+    Field { name: "reason", kind: Kind::Text },
+    Field { name: "fingerprint", kind: Kind::Text },
+    Field { name: "priority", kind: Kind::Number },
+    Field { name: "pool", kind: Kind::Text },
+    Field { name: "run_id", kind: Kind::Text },
+    Field { name: "worker_id", kind: Kind::Text },
+    Field { name: "labels", kind: Kind::Map },
+    Field { name: "create_time", kind: Kind::Time },
+    Field { name: "end_time", kind: Kind::Time },
+    Field { name: "retry_of", kind: Kind::Text },
+    Field { name: "retried_as", kind: Kind::Text },
+];
+
+/// A dead letter with its job, as a filter sees it.
+pub struct LetterRow<'a> {
+    pub letter: &'a DeadLetter,
+    pub job: &'a Job,
+}
+
 impl DeadLetter {
+    /// The dead letter of an ended job, if it left one that was not deleted since. A topic may be told to keep none:
+    /// only the store knows that of an ended job.
+    pub fn kept(job: &Job) -> Option<DeadLetter> {
+        let letter = DeadLetter::of(job, job.expire_time.unwrap_or(Time::NEVER));
+        letter.filter(|_| !job.has_deleted_dead_letter())
+    }
+
+    /// The fingerprint as it is written: 16 hex digits.
+    pub fn fingerprint_text(&self) -> String {
+        format!("{:016x}", self.fingerprint)
+    }
+
     /// The row an ended job leaves; none for SUCCEEDED, CANCELLED and open states.
     pub fn of(job: &Job, expire_time: Time) -> Option<DeadLetter> {
         let state = job.state.kind();
@@ -45,5 +81,23 @@ impl DeadLetter {
             create_time: job.end_time.unwrap_or(job.update_time),
             expire_time,
         })
+    }
+}
+
+// === impl LetterRow ===
+
+impl Row for LetterRow<'_> {
+    fn field(&self, name: &'static str, key: &str) -> Found<'_> {
+        let id = |id: &Option<JobId>| match id {
+            Some(id) => Found::Text(id.to_string().into()),
+            None => Found::Unset,
+        };
+        match name {
+            "reason" => optional(Some(&self.letter.reason)),
+            "fingerprint" => Found::Text(self.letter.fingerprint_text().into()),
+            "retry_of" => id(&self.job.rare().retry_of),
+            "retried_as" => id(&self.job.rare().retried_as),
+            _ => self.job.field(name, key),
+        }
     }
 }

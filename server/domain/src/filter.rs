@@ -109,7 +109,7 @@ enum Value {
     Time(Time),
 }
 
-const STATES: [&str; 12] = {
+pub(crate) const STATES: [&str; 12] = {
     let mut names = [""; 12];
     let mut n = 0;
     while n < names.len() {

@@ -95,4 +95,12 @@ pub const PAGE_MAX: usize = 1_000;
 pub const PAGE_EXAMINED_MAX: usize = 10_000;
 /// Rows a count examines before it says `exact = false`.
 pub const COUNT_EXAMINED_MAX: usize = 100_000;
+/// Dead letters one call deletes.
+pub const PURGE_MAX: usize = 10_000;
+/// Dead letters one redrive may name by id.
+pub const REDRIVE_IDS_MAX: usize = 1_000;
+/// Retries per second that a redrive may ask for.
+pub const REDRIVE_RATE_MAX: u32 = 10_000;
+/// Groups of dead letters that are told apart before a grouping says `exact = false`.
+pub const GROUPS_MAX: usize = 10_000;
 pub const FILTER_LEN_MAX: usize = 4_096;

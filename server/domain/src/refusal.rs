@@ -89,6 +89,8 @@ reasons! {
         "Leave the node id empty to mean the node that answers.";
     NamespaceNotFound = "NAMESPACE_NOT_FOUND" => NotFound, "There is no such namespace, or the caller may not know of it.",
         "Check the metadata entry `coretex-namespace`.";
+    DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND" => NotFound, "The job left no dead letter in this namespace, or it is no longer kept.",
+        "Check the id and the namespace; a deleted dead letter's job can still be retried with RetryJob.";
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT" => AlreadyExists, "The idempotency key or request id was used with another body.",
         "Use a new key for new work; repeat a request byte for byte.";
     JobExists = "JOB_ID_TAKEN" => AlreadyExists, "A job with this id exists with another body.",

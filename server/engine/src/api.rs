@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use coretex_domain::job::{Failure, Spec, Usage};
+use coretex_domain::policy::Policy;
 use coretex_domain::session::Lane;
 use coretex_domain::{Job, JobId, Namespace, SessionId, Span, Time};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ pub use coretex_kernel::dispatcher::LaneTotals;
 pub use coretex_kernel::input::{
     Cause, Directive, Explanation, RejectCode, TopicCounts, Verdict as HeldVerdict,
 };
+pub use coretex_ports::JobSet;
 
 /// Who calls, as established by the gateway.
 #[derive(Clone, Debug)]
@@ -80,6 +82,8 @@ pub struct JobQuery {
     pub descending: bool,
     pub after: Option<(Time, JobId)>,
     pub page_size: usize,
+    /// All jobs, or those whose dead letter is kept.
+    pub set: JobSet,
 }
 
 /// A worker's registration.
@@ -367,6 +371,8 @@ pub struct Settings {
     pub drain_grace: Span,
     /// Open jobs held; more are refused with STORE_FULL.
     pub open_jobs_max: u64,
+    /// What is asked about every job before it is handed out.
+    pub policy: Arc<Policy>,
 }
 
 impl Default for Settings {
@@ -380,6 +386,7 @@ impl Default for Settings {
             poll_session_ttl: Span::secs(60),
             drain_grace: Span::secs(30),
             open_jobs_max: 20_000_000,
+            policy: Arc::new(Policy::built_in()),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::api::{Accepted, Ask, Caller, Explanation, FollowAs, JobPage, JobQuery, OutputChunk};
 use crate::events::refusal_of;
-use crate::mail::{Mail, ReplyTo, Submitted};
+use crate::mail::Mail;
+use crate::retry::{Retried, Retry, retry};
 use crate::{Engine, ask, submit};
 use coretex_domain::limits::{COUNT_EXAMINED_MAX, PAGE_EXAMINED_MAX};
 use coretex_domain::{Job, JobId, Namespace, Payload, Reason, Refusal, Span};
-use coretex_kernel::input::{Input, Reply, RetryByHand};
-use coretex_ports::{JobSet, Row, Scan};
+use coretex_kernel::input::{Input, Reply};
+use coretex_ports::{Row, Scan};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -97,14 +98,14 @@ impl Engine {
         Ok((count, !has_more))
     }
 
-    async fn scan(
+    pub(crate) async fn scan(
         &self,
         query: &JobQuery,
         after: Option<(coretex_domain::Time, JobId)>,
     ) -> Result<coretex_ports::Page, Refusal> {
         let scan = Scan::Jobs {
             namespace: query.namespace.clone(),
-            set: JobSet::All,
+            set: query.set.clone(),
             topic: query.topic.clone(),
             state: query.state,
             descending: query.descending,
@@ -174,31 +175,10 @@ impl Engine {
         edited: Option<Payload>,
         request_id: &str,
     ) -> Result<Accepted, Refusal> {
-        let namespace = &caller.namespace;
-        let who = self.shared.loop_of(id.shard(namespace));
-        let looked_at = self.shared.departed[who].load(std::sync::atomic::Ordering::Acquire);
-        let old = self.get(namespace, id).await?;
-        if old.id.to_string().starts_with("run_") {
-            let message = format!("job {id} is a step of a run; rerun the run from that step");
-            return Err(Refusal::new(Reason::StepOfRun, message));
-        }
-        // The new job lives on the old one's shard, so that both links are one commit.
-        let new_id = if request_id.is_empty() {
-            JobId::make(self.shared.env.clock.now().wall.0, self.shared.env.dice.bits(), old.shard)
-        } else {
-            submit::derived_id(namespace, &format!("{request_id}\0{id}"), 0, old.shard)
-        };
-        let known = self.batch_get(namespace, vec![new_id.clone()]).await?.into_iter().flatten().next();
-        let actor = (!caller.actor.is_empty()).then(|| Box::from(&*caller.actor));
-        let retry = RetryByHand { old, new_id, edited, actor, known };
-        let (answer, done) = oneshot::channel();
-        let input = Input::RetryByHand(Box::new(retry), looked_at);
-        self.shared.post(who, Mail::Decide(input, ReplyTo::Submit { answer, follow: None }))?;
-        // No answer: the look-ups were stale, or the loop was reloaded.
-        match done.await {
-            Ok(Ok(Submitted::Done(mut answers))) => answers.pop().unwrap_or_else(|| Err(crate::reloaded())),
-            Ok(Ok(Submitted::LookAgain(_))) | Err(_) => Err(crate::reloaded()),
-            Ok(Err(refusal)) => Err(refusal),
+        let asked = Retry { edited, request_id, only_first: false, follow: None };
+        match retry(self, caller, id, asked).await? {
+            Retried::As(accepted) => Ok(accepted),
+            Retried::Before(_) => Err(crate::reloaded()),
         }
     }
 

@@ -6,11 +6,13 @@
 pub mod api;
 pub mod clock;
 mod counting;
+mod dead_letters;
 mod events;
 mod jobs;
 mod mail;
 pub mod metrics;
 mod output;
+mod retry;
 mod run;
 mod sessions;
 mod shard;
@@ -20,6 +22,10 @@ mod supervisor;
 mod tokens;
 mod topics;
 
+pub use dead_letters::{
+    Group, Groups, Preview, Purged, Redrive, RedriveCounts, RedriveEnd, RedrivePhase, RedriveRun,
+    RedriveStep, Which,
+};
 pub use events::{Amended, AmendedStream, EventStream};
 pub use sessions::{Attached, Outbox, OutputPiece, SessionHandle, lease_hash};
 pub use topics::TopicView;

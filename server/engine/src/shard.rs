@@ -340,6 +340,7 @@ impl ShardLoop {
                 Write::Job { job, fresh } => crate::counting::count_job(metrics, job, *fresh as usize),
                 Write::DeadLetter(_) => add(&metrics.dead_letters, 1),
                 Write::Key(_)
+                | Write::DeadLetterEnd { .. }
                 | Write::Session(_)
                 | Write::SessionEnd(_)
                 | Write::Topic(_)
@@ -416,6 +417,7 @@ fn row_of(write: KernelWrite, now: Time) -> Write {
             Write::Key(Arc::new(KeyRow { namespace, key, job_id, fingerprint, create_time: now }))
         }
         KernelWrite::DeadLetter(row) => Write::DeadLetter(row),
+        KernelWrite::DeadLetterEnd { namespace, job_id } => Write::DeadLetterEnd { namespace, job_id },
         KernelWrite::Topic(row) => Write::Topic(row),
     }
 }

@@ -68,7 +68,7 @@ pub(crate) async fn submit(
     Ok(answers.into_iter().map(|a| a.unwrap_or_else(missing)).collect())
 }
 
-fn refuse_growth(shared: &Shared, count: usize) -> Result<(), Refusal> {
+pub(crate) fn refuse_growth(shared: &Shared, count: usize) -> Result<(), Refusal> {
     if shared.is_draining.load(Ordering::Acquire) {
         return Err(Refusal::new(Reason::ShuttingDown, "the node drains").retry_after(Span::secs(1)));
     }

@@ -5,7 +5,6 @@ use crate::sessions;
 use crate::shard::{Exit, ShardLoop};
 use crate::shared::Shared;
 use crate::tokens::Tokens;
-use coretex_domain::policy::Policy;
 use coretex_domain::{SessionId, Span};
 use coretex_kernel::path::recover::recover;
 use coretex_kernel::{Dispatcher, View};
@@ -114,7 +113,7 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     }
     let mut dispatcher = shared.dispatcher();
     *dispatcher = Dispatcher::default();
-    let policy = Arc::new(Policy::built_in());
+    let policy = shared.settings.policy.clone();
     let mut jobs: Vec<Vec<_>> = vec![Vec::new(); count];
     for job in claim.open {
         jobs[shared.loop_of(job.shard)].push(job);

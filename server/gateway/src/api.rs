@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod batch;
+pub(crate) mod dlq;
 pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod list;

@@ -86,6 +86,6 @@ mod tests {
         assert!(at("/coretex.v1.JobService/SubmitJob").mutates);
         assert!(!at("/coretex.v1.JobService/GetJob").mutates);
         assert_eq!(at("/coretex.v1.JobService/Nope").service, "other");
-        assert_eq!(methods.services().len(), 5);
+        assert_eq!(methods.services().len(), 6);
     }
 }

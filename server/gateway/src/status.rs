@@ -147,6 +147,7 @@ fn retry_after(refusal: &Refusal) -> Option<Span> {
 fn resource(reason: Reason) -> Option<&'static str> {
     match reason {
         Reason::JobNotFound | Reason::JobExists | Reason::IdempotencyConflict => Some("coretex.v1.Job"),
+        Reason::DeadLetterNotFound => Some("coretex.v1.DeadLetter"),
         Reason::TopicNotFound => Some("coretex.v1.Topic"),
         Reason::WorkerNotFound | Reason::WorkerIdTaken => Some("coretex.v1.Worker"),
         Reason::SessionNotFound => Some("session"),

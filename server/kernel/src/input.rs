@@ -56,6 +56,12 @@ pub enum Input {
     /// A new job from an ended one.
     /// With [`crate::View::departed`] from before the look-ups: if they may be stale, the answer is `NotOpen`.
     RetryByHand(Box<RetryByHand>, u64),
+    /// Dead letters are no longer wanted; their jobs stay, and say so.
+    DeleteDeadLetters {
+        /// As the store has them.
+        jobs: Vec<Arc<Job>>,
+        actor: Arc<str>,
+    },
     /// Settings or pause of a topic changed.
     SetTopic(Arc<Topic>),
     /// The same on a loop that does not own the catalog: known, not written.
@@ -177,6 +183,8 @@ pub struct RetryByHand {
     pub actor: Option<Box<str>>,
     /// The job that already has `new_id`.
     pub known: Option<Arc<Job>>,
+    /// Makes nothing if the job was retried under another id before.
+    pub only_first: bool,
 }
 
 /// The answer to an input.
@@ -195,6 +203,8 @@ pub enum Reply {
     /// The job is not open here.
     NotOpen,
     Explained(Explanation),
+    /// How many of the dead letters there were to delete.
+    Deleted(usize),
     Topics(Vec<TopicCounts>),
 }
 
@@ -269,6 +279,7 @@ pub enum Write {
     Job { job: Arc<Job>, fresh: u32 },
     Key { namespace: Namespace, key: Arc<str>, job_id: JobId, fingerprint: u128 },
     DeadLetter(Arc<DeadLetter>),
+    DeadLetterEnd { namespace: Namespace, job_id: JobId },
     Topic(Arc<Topic>),
 }
 

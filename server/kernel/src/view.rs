@@ -113,6 +113,7 @@ pub struct View {
     departed_order: VecDeque<JobKey>,
     /// Ended jobs that were annotated lately, newest version.
     pub(crate) annotated: FxHashMap<JobKey, Arc<Job>>,
+    pub(crate) annotated_order: VecDeque<JobKey>,
     pub mutant: Option<Mutant>,
 }
 
@@ -170,6 +171,7 @@ impl View {
             departed_keys: FxHashSet::default(),
             departed_order: VecDeque::new(),
             annotated: FxHashMap::default(),
+            annotated_order: VecDeque::new(),
             mutant: None,
         }
     }

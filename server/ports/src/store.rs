@@ -119,6 +119,11 @@ pub enum Write {
     /// Names the job of an idempotency key; goes with the job's retention.
     Key(Arc<KeyRow>),
     DeadLetter(Arc<DeadLetter>),
+    /// The dead letter of a job is no longer kept; the job is. Deleting one that is not there changes nothing.
+    DeadLetterEnd {
+        namespace: Namespace,
+        job_id: JobId,
+    },
     Session(Arc<Session>),
     SessionEnd(SessionId),
     Topic(Arc<Topic>),
@@ -158,7 +163,7 @@ pub enum Outcome {
 pub enum JobSet {
     /// All jobs of a namespace.
     All,
-    /// Jobs that left a dead letter.
+    /// Jobs whose dead letter is kept.
     DeadLetters,
 }
 
@@ -179,6 +184,8 @@ pub enum Scan {
         to: Time,
         limit: usize,
     },
+    /// Of these jobs, those whose dead letter is kept, in the order of the ids.
+    DeadLetters { namespace: Namespace, ids: Vec<JobId> },
     /// Committed events with a sequence above the one given for their shard, oldest commit first.
     Events { after: Box<[u64; 256]>, limit: usize },
     /// Durable output chunks of a job from an offset on.

@@ -77,6 +77,9 @@ impl BatchWriter {
             }
             Write::Key(key) => put::nested(buf, 2, |buf| row::put_key(buf, key)),
             Write::DeadLetter(letter) => put::nested(buf, 3, |buf| row::put_dead_letter(buf, letter)),
+            Write::DeadLetterEnd { namespace, job_id } => {
+                put::nested(buf, 9, |buf| row::put_dead_letter_end(buf, namespace, job_id));
+            }
             Write::Session(session) => put::nested(buf, 4, |buf| row::put_session(buf, session)),
             Write::SessionEnd(id) => put::nested(buf, 5, |buf| row::put_session_end(buf, *id)),
             Write::Topic(topic) => put::nested(buf, 6, |buf| row::put_topic(buf, topic)),
@@ -135,6 +138,8 @@ fn write_of(
         Write::Key(Arc::new(row::key_of(&key, interner)?))
     } else if let Some(letter) = write.dead_letter {
         Write::DeadLetter(Arc::new(row::dead_letter_of(&letter, interner)?))
+    } else if let Some(end) = write.dead_letter_end {
+        row::dead_letter_end_of(&end, interner)?
     } else if let Some(session) = write.session {
         Write::Session(Arc::new(row::session_of(&session, interner)?))
     } else if let Some(id) = write.session_end {

@@ -95,6 +95,7 @@ pub(crate) fn put_entry(buf: &mut Vec<u8>, tag: u32, entry: &Entry) {
             Event::Annotated(note) => match &**note {
                 Note::LateResult(text) => put::opt_text(buf, 4, Some(text)),
                 Note::RetriedAs(id) => put_id(buf, 11, id),
+                Note::DeadLetterDeleted(actor) => put::opt_text(buf, 12, Some(actor)),
             },
             Event::ApprovalRequested
             | Event::ApprovalVoided
@@ -175,9 +176,10 @@ pub(crate) fn entry_of(entry: &wire::Entry, interner: &mut Interner) -> Result<E
             Event::CancelRequested(Box::new(cancel_of(cancel, interner)))
         }
         20 => Event::Cancelled,
-        21 => Event::Annotated(Box::new(match text {
-            Some(text) => Note::LateResult(text.into()),
-            None => Note::RetriedAs(id_of(entry.retried_as.as_ref())?),
+        21 => Event::Annotated(Box::new(match (text, &entry.letter_deleted_by) {
+            (Some(text), _) => Note::LateResult(text.into()),
+            (None, Some(actor)) => Note::DeadLetterDeleted(interner.text(actor)),
+            (None, None) => Note::RetriedAs(id_of(entry.retried_as.as_ref())?),
         })),
         unknown => return Err(Damaged(format!("history entry of unknown kind {unknown}"))),
     };

@@ -10,7 +10,7 @@ use coretex_domain::job::StateKind;
 use coretex_domain::session::{Lane, Session};
 use coretex_domain::topic::{Pause, Rate, Settings, Topic, TopicCall};
 use coretex_domain::{JobId, Namespace, SessionId, ShardId, Span, Time};
-use coretex_ports::KeyRow;
+use coretex_ports::{KeyRow, Write};
 
 fn put_version(buf: &mut Vec<u8>) {
     put::uint(buf, 1, u64::from(VERSION));
@@ -63,6 +63,20 @@ pub fn dead_letter_of(row: &wire::DeadLetter, interner: &mut Interner) -> Result
         fingerprint: row.fingerprint,
         create_time: Time(row.create_time),
         expire_time: Time(row.expire_time),
+    })
+}
+
+pub fn put_dead_letter_end(buf: &mut Vec<u8>, namespace: &Namespace, job_id: &JobId) {
+    put_version(buf);
+    put::text(buf, 2, namespace.as_str());
+    put_id(buf, 3, job_id);
+}
+
+pub fn dead_letter_end_of(row: &wire::DeadLetter, interner: &mut Interner) -> Result<Write, Damaged> {
+    check_version(row.version)?;
+    Ok(Write::DeadLetterEnd {
+        namespace: Namespace::new(interner.text(&row.namespace)),
+        job_id: id_of(row.job_id.as_ref())?,
     })
 }
 

@@ -84,6 +84,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Cancelled),
         text().prop_map(|text| Event::Annotated(Box::new(Note::LateResult(text)))),
         id().prop_map(|id| Event::Annotated(Box::new(Note::RetriedAs(id)))),
+        text().prop_map(|actor| Event::Annotated(Box::new(Note::DeadLetterDeleted(actor)))),
     ]
 }
 
@@ -309,7 +310,13 @@ proptest! {
         };
         bytes.clear();
         row::put_dead_letter(&mut bytes, &letter);
+        let end = (letter.namespace.clone(), letter.job_id.clone());
         prop_assert_eq!(row::dead_letter_of(&wire::DeadLetter::decode(&bytes[..]).unwrap(), &mut interner), Ok(letter));
+        bytes.clear();
+        row::put_dead_letter_end(&mut bytes, &end.0, &end.1);
+        let found = row::dead_letter_end_of(&wire::DeadLetter::decode(&bytes[..]).unwrap(), &mut interner);
+        let is_same = matches!(found, Ok(Write::DeadLetterEnd { namespace, job_id }) if (&namespace, &job_id) == (&end.0, &end.1));
+        prop_assert!(is_same);
     }
 }
 

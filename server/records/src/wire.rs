@@ -2,6 +2,10 @@
 //!
 //! Absent and empty differ only where a field is `optional`.
 
+mod log;
+
+pub use log::{Batch, Group, Write};
+
 use prost::Message;
 
 /// A 128-bit id in two halves, or a name.
@@ -259,6 +263,9 @@ pub struct Entry {
     pub cancel: Option<Cancel>,
     #[prost(message, optional, tag = "11")]
     pub retried_as: Option<Id>,
+    /// Who deleted the dead letter, in a note that says so.
+    #[prost(string, optional, tag = "12")]
+    pub letter_deleted_by: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -554,45 +561,4 @@ pub struct Output {
     pub offset: u64,
     #[prost(bytes = "bytes", tag = "6")]
     pub chunk: bytes::Bytes,
-}
-
-/// One change in the log; exactly one field is present.
-#[derive(Clone, PartialEq, Message)]
-pub struct Write {
-    #[prost(message, optional, tag = "1")]
-    pub job: Option<Job>,
-    #[prost(message, optional, tag = "2")]
-    pub key: Option<Key>,
-    #[prost(message, optional, tag = "3")]
-    pub dead_letter: Option<DeadLetter>,
-    #[prost(message, optional, tag = "4")]
-    pub session: Option<Session>,
-    /// A session that ended: only its id is set.
-    #[prost(message, optional, tag = "5")]
-    pub session_end: Option<Id>,
-    #[prost(message, optional, tag = "6")]
-    pub topic: Option<Topic>,
-    #[prost(message, optional, tag = "7")]
-    pub secret: Option<Secret>,
-    #[prost(message, optional, tag = "8")]
-    pub output: Option<Output>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct Group {
-    #[prost(uint64, tag = "1")]
-    pub time: u64,
-    #[prost(message, repeated, tag = "2")]
-    pub writes: Vec<Write>,
-}
-
-/// What one frame of the log holds: groups that became durable together.
-#[derive(Clone, PartialEq, Message)]
-pub struct Batch {
-    #[prost(uint32, tag = "1")]
-    pub version: u32,
-    #[prost(message, repeated, tag = "2")]
-    pub groups: Vec<Group>,
-    #[prost(message, repeated, tag = "3")]
-    pub decisions: Vec<Decision>,
 }

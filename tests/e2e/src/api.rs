@@ -1,6 +1,7 @@
 //! The unary side of the contract: clients with a namespace and a key, and what a refusal says.
 
 use coretex_contract::v1::admin_service_client::AdminServiceClient;
+use coretex_contract::v1::dlq_service_client::DlqServiceClient;
 use coretex_contract::v1::event_service_client::EventServiceClient;
 use coretex_contract::v1::job_service_client::JobServiceClient;
 use coretex_contract::v1::topic_service_client::TopicServiceClient;
@@ -100,6 +101,10 @@ impl Api {
 
     pub fn topics(&self) -> TopicServiceClient<Scoped> {
         TopicServiceClient::with_interceptor(self.channel.clone(), self.scope.clone())
+    }
+
+    pub fn dlq(&self) -> DlqServiceClient<Scoped> {
+        DlqServiceClient::with_interceptor(self.channel.clone(), self.scope.clone())
     }
 
     pub fn events(&self) -> EventServiceClient<Scoped> {

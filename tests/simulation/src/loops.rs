@@ -323,6 +323,7 @@ fn row_of(write: KernelWrite, now: Time) -> Write {
             Write::Key(Arc::new(KeyRow { namespace, key, job_id, fingerprint, create_time: now }))
         }
         KernelWrite::DeadLetter(row) => Write::DeadLetter(row),
+        KernelWrite::DeadLetterEnd { namespace, job_id } => Write::DeadLetterEnd { namespace, job_id },
         KernelWrite::Topic(row) => Write::Topic(row),
     }
 }

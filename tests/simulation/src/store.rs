@@ -101,6 +101,9 @@ impl SimStore {
                 Write::Job { job, fresh } => self.put_job(job, fresh as usize),
                 Write::Key(row) => drop(self.keys.insert(row.key.clone(), row)),
                 Write::DeadLetter(row) => drop(self.letters.insert(row.job_id.key(&row.namespace), row)),
+                Write::DeadLetterEnd { namespace, job_id } => {
+                    drop(self.letters.remove(&job_id.key(&namespace)));
+                }
                 Write::Session(row) => drop(self.sessions.insert(row.session_id, row)),
                 Write::SessionEnd(id) => drop(self.sessions.remove(&id)),
                 Write::Topic(row) => drop(self.topics.insert(row.name.clone(), row)),

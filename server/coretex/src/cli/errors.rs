@@ -63,7 +63,7 @@ fn hint(error: &Error) -> Option<String> {
     }
 }
 
-/// The document that REST answers with a refusal.
+/// A refusal as a document.
 fn document(failure: &Failure) -> Value {
     let of = |code: &str, reason: &str, message: &str| json!({"error": {"code": code, "reason": reason, "message": message}});
     match failure {

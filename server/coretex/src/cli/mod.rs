@@ -4,9 +4,11 @@ mod admin;
 pub mod bench;
 mod client;
 pub mod demo;
+mod dlq;
 mod errors;
 mod input;
 mod job;
+mod policy;
 mod server;
 mod shown;
 mod table;
@@ -43,6 +45,12 @@ enum Command {
     /// Submit jobs, look at them, wait for them, stop them
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Jobs that gave up: group them, retry them, let go of them
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    /// Check policy bundles and ask what they would decide
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// How kinds of work are run
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -128,12 +136,14 @@ fn run(cli: Cli) -> Outcome {
         Command::Completion { shell } => completion(shell),
         Command::Version => shown::line(format!("coretex {}", env!("CARGO_PKG_VERSION"))),
         Command::DemoHandler(command) => demo::handle(command),
+        Command::Policy(command) => policy::run(command, client.output),
         Command::Dev(args) => server::dev(*args),
         Command::Server(args) => server::server(*args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(command) => bench::run(command, &client),
         Command::Worker(command) => on_runtime(worker::run(command, &client), IsPatient::Yes),
         Command::Job(command) => on_runtime(job::run(command, &client), IsPatient::No),
+        Command::Dlq(command) => on_runtime(dlq::run(command, &client), IsPatient::No),
         Command::Topic(command) => on_runtime(topic::run(command, &client), IsPatient::No),
         Command::Admin(command) => on_runtime(admin::run(command, &client), IsPatient::No),
     }
@@ -146,10 +156,14 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version
+        | Command::Policy(_)
         | Command::DemoHandler(_) => true,
-        Command::Job(_) | Command::Topic(_) | Command::Worker(_) | Command::Admin(_) | Command::Bench(_) => {
-            false
-        }
+        Command::Job(_)
+        | Command::Dlq(_)
+        | Command::Topic(_)
+        | Command::Worker(_)
+        | Command::Admin(_)
+        | Command::Bench(_) => false,
     }
 }
 

@@ -201,7 +201,7 @@ fn welcome(address: SocketAddr, settings: &Settings) -> Outcome {
     let option = if address.port() == 7070 { String::new() } else { format!(" --addr {scheme}://{address}") };
     out(&format!(
         "Coretex {version} is ready. Jobs are kept {kept}.\n\n  \
-         gRPC, gRPC-Web, REST   {scheme}://{address}\n  \
+         gRPC, gRPC-Web         {scheme}://{address}\n  \
          health, metrics        {scheme}://{address}/readyz  {scheme}://{address}/metrics\n\n\
          A first job, in two other terminals:\n\n  \
          coretex worker run --topic job.echo --echo{option}\n  \

@@ -14,7 +14,7 @@ pub enum Format {
     /// For people.
     #[default]
     Table,
-    /// For programs: the document that REST answers.
+    /// For programs: the message of the contract as a document.
     Json,
     /// The same document as YAML.
     Yaml,
@@ -56,7 +56,7 @@ pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// A message of the contract as the document that REST answers: names as in the proto, 64-bit numbers as numbers.
+/// A message of the contract as a document: names as in the proto, 64-bit numbers as numbers.
 /// At the top everything is there, below only what is set.
 pub(super) fn document<M: Message>(name: &str, message: &M) -> Value {
     let full = format!("coretex.v1.{name}");

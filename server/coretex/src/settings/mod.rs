@@ -11,6 +11,7 @@ mod limits;
 mod listen;
 mod log;
 mod metrics;
+mod policy;
 mod refusal;
 mod store;
 mod tls;
@@ -23,6 +24,7 @@ pub use limits::{Limits, raise_files};
 pub use listen::Listen;
 pub use log::{Log, LogFormat};
 pub use metrics::Metrics;
+pub use policy::Policy;
 pub use refusal::{Origin, Refusal, Refusals};
 pub use store::{Ack, Place, Store};
 pub use tls::Tls;
@@ -48,6 +50,7 @@ pub struct Settings {
     pub limits: Limits,
     pub log: Log,
     pub metrics: Metrics,
+    pub policy: Policy,
 }
 
 impl Profile {
@@ -71,6 +74,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     let limits = Limits::build(&mut layers);
     let log = Log::build(&mut layers);
     let metrics = Metrics::build(&mut layers);
+    let policy = Policy::build(&mut layers);
     if let Some(listen) = &listen {
         listen.validate(profile, tls.is_some() || layers.value("tls.cert").is_some(), &mut layers);
         if let Some(metrics) = &metrics {
@@ -84,13 +88,16 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     if let Some(limits) = &limits {
         limits.validate(profile, &mut layers);
     }
+    if let Some(policy) = &policy {
+        policy.validate(profile, &mut layers);
+    }
     layers.finish()?;
-    let (Some(listen), Some(store), Some(engine), Some(limits), Some(log), Some(metrics)) =
-        (listen, store, engine, limits, log, metrics)
+    let (Some(listen), Some(store), Some(engine), Some(limits), Some(log), Some(metrics), Some(policy)) =
+        (listen, store, engine, limits, log, metrics, policy)
     else {
         unreachable!("a section that is not built has left its reason in the layers");
     };
-    Ok(Settings { profile, listen, store, engine, auth, tls, limits, log, metrics })
+    Ok(Settings { profile, listen, store, engine, auth, tls, limits, log, metrics, policy })
 }
 
 #[cfg(test)]

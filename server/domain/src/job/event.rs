@@ -106,6 +106,8 @@ pub enum Note {
     LateResult(Arc<str>),
     /// The job was retried by hand under this id.
     RetriedAs(JobId),
+    /// Its dead letter was deleted, by this actor; empty when nobody was asked to log in.
+    DeadLetterDeleted(Arc<str>),
 }
 
 /// One thing that happened. Small, so that histories are: anything bulky is boxed.

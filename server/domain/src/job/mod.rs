@@ -316,6 +316,15 @@ impl Job {
         }
     }
 
+    /// True if it left a dead letter that was deleted since.
+    pub fn has_deleted_dead_letter(&self) -> bool {
+        let is_note = |entry: &&Entry| entry.event.kind() == EventKind::Annotated;
+        self.history.iter().rev().take_while(is_note).any(|entry| match &entry.event {
+            Event::Annotated(note) => matches!(**note, Note::DeadLetterDeleted(_)),
+            _ => false,
+        })
+    }
+
     fn take_flag(&mut self, event: &Event) {
         if let Event::CancelRequested(cancel) = event {
             self.rare_mut().cancel = Some((**cancel).clone());

@@ -11,7 +11,7 @@ use coretex_contract::v1 as pb;
 use coretex_domain::filter::{Filter, JOB_FIELDS};
 use coretex_domain::limits;
 use coretex_domain::{Reason, Refusal, Time};
-use coretex_engine::api::{JobPage, JobQuery};
+use coretex_engine::api::{JobPage, JobQuery, JobSet};
 use prost::Message;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Jobs {
         let query =
             JobQuery { after, page_size: size, descending: order == ORDERS[0], ..query(call, filter) };
         let page = self.0.engine.list(query).await?;
-        let (jobs, next) = fit(page, look);
+        let (jobs, next) = fit(page, |job| job::write(job, look));
         let next_page_token = next.map(|key| self.0.tokens.seal_job(&bound, &key)).unwrap_or_default();
         Ok(pb::ListJobsResponse { jobs, next_page_token })
     }
@@ -130,17 +130,21 @@ pub(crate) fn query(call: &Call, filter: Filter) -> JobQuery {
         descending: true,
         after: None,
         page_size: limits::PAGE_MAX,
+        set: JobSet::All,
         accepts: Arc::new(move |job| filter.matches(job)),
     }
 }
 
 /// Writes a page, and cuts it where it would not fit a message.
-fn fit(page: JobPage, look: Look) -> (Vec<pb::Job>, Option<(Time, coretex_domain::JobId)>) {
+pub(super) fn fit<T: Message>(
+    page: JobPage,
+    write: impl Fn(&coretex_domain::Job) -> T,
+) -> (Vec<T>, Option<(Time, coretex_domain::JobId)>) {
     let mut jobs = Vec::with_capacity(page.jobs.len());
     let mut bytes = 0;
     let mut last = None;
     for job in &page.jobs {
-        let written = job::write(job, look);
+        let written = write(job);
         bytes += written.encoded_len() + 8;
         if bytes > PAGE_BYTES_AIM && !jobs.is_empty() {
             return (jobs, last);

@@ -201,6 +201,8 @@ pub(crate) fn message(event: &Event) -> String {
         Event::Annotated(note) => match &**note {
             Note::LateResult(text) => format!("late result: {text}"),
             Note::RetriedAs(id) => format!("retried as {id}"),
+            Note::DeadLetterDeleted(actor) if actor.is_empty() => "dead letter deleted".into(),
+            Note::DeadLetterDeleted(actor) => format!("dead letter deleted by {actor}"),
         },
         Event::Submitted { .. }
         | Event::Admitted { .. }

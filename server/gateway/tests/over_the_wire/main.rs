@@ -1,6 +1,7 @@
 //! The gateway as its callers see it: a whole server on a free port, called over the wire.
 
 mod changes;
+mod dlq;
 mod jobs;
 mod limits;
 mod running_server;

@@ -16,11 +16,7 @@ pub(crate) fn admit(view: &mut View, key: JobKey, turn: &mut Turn) {
     let Some(job) = view.job(key).filter(|job| matches!(job.state, State::Pending(_))).cloned() else {
         return;
     };
-    let facts = Facts {
-        namespace: job.namespace.as_str(),
-        topic: &job.spec.topic,
-        actor: job.spec.options().metadata.actor_id.as_deref().unwrap_or_default(),
-    };
+    let facts = Facts { namespace: job.namespace.as_str(), spec: &job.spec };
     let policy = view.policy.clone();
     let answer = policy.judge(facts, turn.now.wall);
     match answer {

@@ -1,7 +1,9 @@
 //! The path of a job, one verb per file.
 
 pub mod admit;
+mod annotate;
 pub mod cancel;
+mod dead_letter;
 pub mod dispatch;
 pub mod due;
 pub mod explain;
@@ -40,6 +42,7 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             cancel::cancel(view, &namespace, &job_id, reason, actor, turn)
         }
         Input::RetryByHand(retry, looked_at) => retry::by_hand_as_of(view, *retry, looked_at, turn),
+        Input::DeleteDeadLetters { jobs, actor } => dead_letter::delete(view, jobs, &actor, turn),
         Input::SetTopic(topic) => set_topic(view, topic, turn),
         Input::MirrorTopic(topic) => {
             view.set_topic(topic, turn.now.wall);

@@ -148,6 +148,9 @@ impl State {
                 Write::DeadLetter(letter) => {
                     self.dead.insert(letter.job_id.key(&letter.namespace), letter);
                 }
+                Write::DeadLetterEnd { namespace, job_id } => {
+                    self.dead.remove(&job_id.key(&namespace));
+                }
                 Write::Session(session) => {
                     self.sessions.insert(session.session_id, session);
                 }
@@ -252,6 +255,11 @@ impl State {
                 } else {
                     page(rows, limit)
                 })
+            }
+            Scan::DeadLetters { namespace, ids } => {
+                let found = ids.iter().filter_map(|id| self.find(&namespace, id));
+                let kept = found.filter(|job| self.dead.contains_key(&job.key()));
+                Ok(Page { rows: kept.cloned().map(Row::Job).collect(), more: false })
             }
             Scan::Events { after, limit } => self.scan_events(&after, limit),
             Scan::Output { namespace, job_id, stream, offset, limit } => {

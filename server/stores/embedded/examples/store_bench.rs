@@ -29,7 +29,8 @@ struct Owner {
 }
 
 fn decision() -> Arc<Decision> {
-    match Policy::built_in().judge(Facts { namespace: "default", topic: "job.echo", actor: "" }, Time(0)) {
+    let spec = Spec::new("job.echo", Payload::empty());
+    match Policy::built_in().judge(Facts { namespace: "default", spec: &spec }, Time(0)) {
         Answer::Decided(decision) => decision,
         Answer::Deferred { .. } => unreachable!("the built-in policy answers"),
     }

@@ -237,13 +237,15 @@ impl Check {
         }
         for job in ended {
             let key = (int(job.create_time.0), id_bytes(&job.id));
-            let has = self.side.dead.contains_key(&job.key())
-                || self.reader.has_dead_letter(&job.namespace, &key)?;
+            let has = match self.side.has_dead_letter(job.key()) {
+                Some(has) => has,
+                None => self.reader.has_dead_letter(&job.namespace, &key)?,
+            };
             // A topic may have been told not to keep them before the job ended; one told since proves nothing.
             let topic = self.topics.get(&(job.namespace.clone(), job.spec.topic.clone()));
             let may_lack =
                 topic.is_some_and(|t| t.settings.dead_letters_off || job.end_time <= Some(t.update_time));
-            if !has && !may_lack {
+            if !has && !may_lack && !job.has_deleted_dead_letter() {
                 self.report.find(format_args!("job {} gave up and left no dead letter", job.id));
             }
         }
@@ -273,7 +275,7 @@ impl Check {
 
     fn dead_letters(&mut self) -> Result<(), StoreError> {
         let mut letters = self.reader.dead_letters()?;
-        letters.retain(|letter| !self.side.dead.contains_key(&letter.job_id.key(&letter.namespace)));
+        letters.retain(|letter| self.side.has_dead_letter(letter.job_id.key(&letter.namespace)).is_none());
         letters.extend(self.side.dead.values().map(|letter| (**letter).clone()));
         self.report.dead_letters = letters.len() as u64;
         for letter in letters {

@@ -27,6 +27,8 @@ pub(crate) type Jobs = FxHashMap<JobKey, Arc<Job>>;
 pub(crate) struct Side {
     pub(crate) keys: FxHashMap<(Namespace, Arc<str>), Arc<KeyRow>>,
     pub(crate) dead: FxHashMap<JobKey, Arc<DeadLetter>>,
+    /// Dead letters that were deleted.
+    pub(crate) dead_ended: FxHashMap<JobKey, (Namespace, JobId)>,
     /// None: the session ended.
     pub(crate) sessions: FxHashMap<SessionId, Option<Arc<Session>>>,
     pub(crate) topics: FxHashMap<(Namespace, Arc<str>), Arc<Topic>>,
@@ -99,8 +101,15 @@ impl Side {
                 return size_of::<KeyRow>() + row.key.len();
             }
             Write::DeadLetter(letter) => {
-                self.dead.insert(letter.job_id.key(&letter.namespace), letter.clone());
+                let key = letter.job_id.key(&letter.namespace);
+                self.dead_ended.remove(&key);
+                self.dead.insert(key, letter.clone());
                 return size_of::<DeadLetter>();
+            }
+            Write::DeadLetterEnd { namespace, job_id } => {
+                let key = job_id.key(namespace);
+                self.dead.remove(&key);
+                self.dead_ended.insert(key, (namespace.clone(), job_id.clone()));
             }
             Write::Session(session) => {
                 self.sessions.insert(session.session_id, Some(session.clone()));
@@ -125,6 +134,12 @@ impl Side {
             }
         }
         256
+    }
+
+    /// True if the dead letter is here, false if it was deleted here, none if only older rows can tell.
+    pub(crate) fn has_dead_letter(&self, key: JobKey) -> Option<bool> {
+        let ended = || self.dead_ended.contains_key(&key).then_some(false);
+        self.dead.contains_key(&key).then_some(true).or_else(ended)
     }
 }
 

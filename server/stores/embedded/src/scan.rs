@@ -7,6 +7,7 @@ use crate::overlay::Overlay;
 use coretex_domain::job::StateKind;
 use coretex_domain::{Job, JobId, Namespace, Time};
 use coretex_ports::{JobSet, Page, Row, StoreError};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl Walk {
     pub(crate) fn run(&self, overlay: &Overlay, reader: &mut Reader) -> Result<Page, StoreError> {
         let mut newer = self.overlaid(overlay, reader)?;
         let mut found: BTreeMap<Key, Met> = BTreeMap::new();
-        let examined_all = self.indexed(reader, &mut newer, &mut found)?;
+        let examined_all = self.indexed(reader, &self.deleted(overlay), &mut newer, &mut found)?;
         // Beyond the last row the index was asked for, more rows of the index may lie between those of the overlay.
         let horizon = if examined_all {
             None
@@ -104,16 +105,17 @@ impl Walk {
         });
         let mut ahead = BTreeMap::new();
         let range = self.range();
-        for (job_key, job) in jobs {
+        for job in jobs.into_values() {
             let key = (int(job.create_time.0), id_bytes(&job.id));
             if !range.is_ahead(&key) {
                 continue;
             }
-            if let JobSet::DeadLetters = self.set {
-                let fresh = overlay.side(|side| side.dead.contains_key(&job_key).then_some(())).is_some();
-                if !fresh && !reader.has_dead_letter(&self.namespace, &key)? {
-                    continue;
-                }
+            let is_in_set = match self.set {
+                JobSet::All => true,
+                JobSet::DeadLetters => has_dead_letter(overlay, reader, &self.namespace, &job)?,
+            };
+            if !is_in_set {
+                continue;
             }
             ahead.insert(key, job);
         }
@@ -137,7 +139,8 @@ impl Walk {
         });
         let range = self.range();
         for (job_key, id) in ids {
-            if overlay.job(job_key).is_some() {
+            let is_kept = overlay.side(|side| side.has_dead_letter(job_key)) != Some(false);
+            if !is_kept || overlay.job(job_key).is_some() {
                 continue;
             }
             if let Some(job) = reader.job(&self.namespace, &id)? {
@@ -150,11 +153,24 @@ impl Walk {
         Ok(())
     }
 
+    /// Ids of jobs whose dead letters were deleted and may still be in the index.
+    fn deleted(&self, overlay: &Overlay) -> FxHashSet<Vec<u8>> {
+        let mut ids = FxHashSet::default();
+        if let JobSet::DeadLetters = self.set {
+            overlay.visit_side(|side| {
+                let ours = side.dead_ended.values().filter(|(namespace, _)| *namespace == self.namespace);
+                ids.extend(ours.map(|(_, id)| id_bytes(id)));
+            });
+        }
+        ids
+    }
+
     /// Walks the index. Rows that the overlay has too are taken from there (and out of `newer`). True if the
     /// walk came to the end.
     fn indexed(
         &self,
         reader: &mut Reader,
+        deleted: &FxHashSet<Vec<u8>>,
         newer: &mut BTreeMap<Key, Arc<Job>>,
         found: &mut BTreeMap<Key, Met>,
     ) -> Result<bool, StoreError> {
@@ -174,9 +190,10 @@ impl Walk {
                 return Ok(false);
             }
             examined += 1;
-            let matches =
-                topic.is_none_or(|t| t == Some(columns.topic)) && state.is_none_or(|s| s == columns.state);
             let key = columns.key;
+            let matches = topic.is_none_or(|t| t == Some(columns.topic))
+                && state.is_none_or(|s| s == columns.state)
+                && (deleted.is_empty() || !deleted.contains(&key.1));
             let met = match newer.remove(&key) {
                 Some(job) if self.is_wanted(&job) => Met::Wanted(job),
                 Some(job) => Met::Passed(job),
@@ -194,5 +211,41 @@ impl Walk {
             JobSet::DeadLetters => reader.walk_dead(ns, &range, &mut take)?,
         }
         Ok(ended)
+    }
+}
+
+// === dead letters by id ===
+
+/// Of these jobs, those whose dead letter is kept.
+pub(crate) fn dead_letters(
+    overlay: &Overlay,
+    reader: &mut Reader,
+    namespace: &Namespace,
+    ids: &[JobId],
+) -> Result<Page, StoreError> {
+    let mut rows = Vec::new();
+    for id in ids {
+        let newer = overlay.job(id.key(namespace)).filter(|job| job.id == *id && job.namespace == *namespace);
+        let found = match newer {
+            Some(job) => Some(job),
+            None => reader.job(namespace, id)?,
+        };
+        let Some(job) = found else { continue };
+        if has_dead_letter(overlay, reader, namespace, &job)? {
+            rows.push(Row::Job(job));
+        }
+    }
+    Ok(Page { rows, more: false })
+}
+
+fn has_dead_letter(
+    overlay: &Overlay,
+    reader: &mut Reader,
+    namespace: &Namespace,
+    job: &Job,
+) -> Result<bool, StoreError> {
+    match overlay.side(|side| side.has_dead_letter(job.key())) {
+        Some(has) => Ok(has),
+        None => reader.has_dead_letter(namespace, &(int(job.create_time.0), id_bytes(&job.id))),
     }
 }

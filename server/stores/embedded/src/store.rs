@@ -9,7 +9,7 @@ use crate::log::{Log, Message, QUEUE_MAX};
 use crate::overlay::{Jobs, Overlay};
 use crate::readers::Readers;
 use crate::recover::recover;
-use crate::scan::Walk;
+use crate::scan::{self, Walk};
 use crate::segment::{self, Place};
 use crate::settings::{Durability, Settings};
 use crate::shared::{Shared, lock};
@@ -369,6 +369,9 @@ impl Store for FileStore {
             Scan::Jobs { namespace, set, topic, state, descending, after, from, to, limit } => {
                 let walk = Walk { namespace, set, topic, state, descending, after, from, to, limit };
                 walk.run(&shared.overlay, reader)
+            }
+            Scan::DeadLetters { namespace, ids } => {
+                scan::dead_letters(&shared.overlay, reader, &namespace, &ids)
             }
             Scan::Events { after, limit } => {
                 events::scan(&shared, &cursors, &mut reader.interner, &after, limit)

@@ -2,6 +2,7 @@
 //! fault; nothing is INTERNAL or UNKNOWN; afterwards the server is alive and has kept nothing of it.
 
 mod calls;
+mod letters;
 mod process;
 mod submits;
 mod wire;

@@ -33,6 +33,7 @@ impl Oracle {
                     self.check_letter(store, group, letter.job_id.key(&letter.namespace))
                 }
                 Write::Job { .. }
+                | Write::DeadLetterEnd { .. }
                 | Write::Session(_)
                 | Write::SessionEnd(_)
                 | Write::Secret(..)

@@ -241,6 +241,13 @@ impl Round<'_> {
                 .execute(params![ns, create, id, record])
                 .map_err(sql)?;
         }
+        for (key, (namespace, id)) in &side.dead_ended {
+            let ns = self.name(namespace.as_str())?;
+            let Some(create) = create_of(transaction, parts, *key, ns, namespace, id)? else { continue };
+            prepare("DELETE FROM dead_letters WHERE ns = ?1 AND create_ms = ?2 AND id = ?3")?
+                .execute(params![ns, create, id_bytes(id)])
+                .map_err(sql)?;
+        }
         for outputs in side.outputs.values() {
             let insert =
                 "INSERT OR REPLACE INTO outputs(ns, id, stream, position, chunk) VALUES(?1, ?2, ?3, ?4, ?5)";
