@@ -169,7 +169,7 @@ impl ShardLoop {
                         replies.push(Pending::Rows(answer));
                     }
                     Mail::Wait { namespace, job_id, answer } => match self.view.look(&namespace, &job_id) {
-                        Some(job) => self.waiters.entry(job.key()).or_default().push(Waiter::One(answer)),
+                        Some(job) => wait_for(&mut self.waiters, job.key(), Waiter::One(answer)),
                         None => replies.push(Pending::Wait(answer)),
                     },
                     Mail::Census(answer) => replies.push(Pending::Census(self.view.census(), answer)),
@@ -298,7 +298,7 @@ impl ShardLoop {
             if !job.state.kind().is_terminal() {
                 let waiter =
                     Waiter::Follow(crate::api::FollowAs { sink: follow.sink.clone(), first_tag: tag });
-                self.waiters.entry(key).or_default().push(waiter);
+                wait_for(&mut self.waiters, key, waiter);
             } else {
                 follow.sink.ended(tag, job);
             }
@@ -366,6 +366,11 @@ impl ShardLoop {
         }
         Exit::Failed
     }
+}
+
+/// Nearly always one waits for a job, and a long backlog may be waited for as a whole: room for one, then more.
+fn wait_for(waiters: &mut FxHashMap<JobKey, Vec<Waiter>>, key: JobKey, waiter: Waiter) {
+    waiters.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(waiter);
 }
 
 fn ended_jobs(effects: &[Effect]) -> FxHashMap<JobKey, &Arc<Job>> {

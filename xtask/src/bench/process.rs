@@ -78,6 +78,27 @@ pub(super) fn wait_for_port(port: u16, patience: Duration) -> Result<Duration> {
     bail!("nothing listens on port {port} after {patience:?}")
 }
 
+/// Waits until the server on `port` says that it can commit; listening comes earlier, while it still recovers.
+fn wait_until_ready(port: u16, patience: Duration) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        if is_ready(port).unwrap_or(false) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    bail!("the server on port {port} is not ready after {patience:?}")
+}
+
+fn is_ready(port: u16) -> std::io::Result<bool> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
+}
+
 /// The product's server on its own folder.
 pub(super) struct Server {
     pub(super) process: Process,
@@ -103,7 +124,7 @@ impl Server {
                 .stdout(log.try_clone()?)
                 .stderr(log),
         )?;
-        wait_for_port(port, Duration::from_secs(120))?;
+        wait_until_ready(port, Duration::from_secs(120))?;
         Ok(Server { process, port, dir })
     }
 
