@@ -9,6 +9,7 @@ pub mod id;
 pub mod job;
 pub mod limits;
 pub mod names;
+pub mod nearest;
 pub mod payload;
 pub mod policy;
 pub mod refusal;

@@ -50,7 +50,6 @@ pub(crate) struct ShardLoop {
 /// A group on its way.
 struct Committing {
     outcome: Outcome,
-    started: Time,
     writes: Vec<Write>,
     effects: Vec<Effect>,
     replies: Vec<Pending>,
@@ -216,7 +215,6 @@ impl ShardLoop {
     fn commit(&mut self, writes: Vec<Write>, effects: Vec<Effect>, replies: Vec<Pending>, now: Time) {
         let mut committing = Committing {
             outcome: Outcome::Committed,
-            started: now,
             writes: Vec::new(),
             effects,
             replies,
@@ -253,7 +251,6 @@ impl ShardLoop {
             self.answer(pending);
         }
         self.perform(done.effects);
-        let _ = done.started;
     }
 
     fn answer(&mut self, pending: Pending) {

@@ -291,3 +291,21 @@ async fn a_resumed_session_keeps_what_it_holds() {
     assert_eq!((ended.state.kind(), ended.counters.attempts), (StateKind::Succeeded, 1));
     engine.stop().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_writes_and_never_reads_loses_its_stream() {
+    let engine = engine(1).await;
+    let (_, mut attached) = worker(&engine, "deaf", &["job.x"]).await;
+    const REPORTS: u64 = 20_000;
+    for seq in 1..=REPORTS {
+        if attached.handle.report(seq, vec![]).await.is_err() {
+            break;
+        }
+    }
+    let mut frames = 0;
+    while tokio::time::timeout(Duration::from_secs(10), attached.outbox.next()).await.unwrap().is_some() {
+        frames += 1;
+    }
+    assert!(frames < REPORTS, "{frames} frames were kept for a worker that reads none");
+    engine.stop().await;
+}

@@ -36,7 +36,6 @@ pub mod limits;
 mod lint;
 mod matching;
 mod memo;
-mod nearest;
 mod outcome;
 mod problem;
 mod simulate;

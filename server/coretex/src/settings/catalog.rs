@@ -73,34 +73,10 @@ pub fn find(key: &str) -> Option<&'static Known> {
     CATALOG.iter().find(|known| known.key == key)
 }
 
-/// The nearest of some names, if any is near.
-pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.into_iter().map(|name| (distance(word, name), name));
-    scored
-        .min_by_key(|(score, _)| *score)
-        .filter(|(score, name)| *score <= 2.max(name.len() / 3))
-        .map(|(_, name)| name)
-}
-
-/// Edits between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coretex_domain::nearest::nearest;
 
     #[test]
     fn a_typo_finds_its_name() {

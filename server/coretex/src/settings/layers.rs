@@ -1,8 +1,9 @@
 //! Values of settings from all sources, the stronger over the weaker: defaults, file, environment, flags.
 
-use super::catalog::{CATALOG, FOREIGN, Known, find, nearest};
+use super::catalog::{CATALOG, FOREIGN, Known, find};
 use super::file;
 use super::refusal::{Origin, Refusal, Refusals, VALUE};
+use coretex_domain::nearest::hint;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -100,8 +101,7 @@ impl Layers {
                 Some(known) => self.add_text(known, text, Origin::Env(name.clone())),
                 None if FOREIGN.contains(&name.as_str()) => {}
                 None => {
-                    let near = nearest(name, CATALOG.iter().map(|known| known.env));
-                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    let hint = hint(name, CATALOG.iter().map(|known| known.env));
                     let message = format!("no setting has this variable{hint}");
                     self.refuse(
                         Refusal::new("R15", message, format!("unset {name}, or correct its name")).at(name),
@@ -201,8 +201,7 @@ impl Layers {
 }
 
 fn unknown_key(key: &str) -> Refusal {
-    let near = nearest(key, CATALOG.iter().map(|known| known.key));
-    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let hint = hint(key, CATALOG.iter().map(|known| known.key));
     Refusal::new(
         "R15",
         format!("there is no setting `{key}`{hint}"),

@@ -74,7 +74,7 @@ fn unknown_keys_are_refused_with_place_and_nearest_name() {
     );
     assert_eq!(
         refused(Profile::Dev, None, &[("CORETEX_LISTN", "x"), ("CORETEX_ADDR", "ignored")], &[]),
-        ["R15 CORETEX_LISTN: no setting has this variable; did you mean CORETEX_LISTEN?"]
+        ["R15 CORETEX_LISTN: no setting has this variable; did you mean `CORETEX_LISTEN`?"]
     );
     let lines = refused(Profile::Dev, None, &[], &[("stor.url", "memory:")]);
     assert!(lines[0].contains("did you mean `store.url`"), "{lines:?}");

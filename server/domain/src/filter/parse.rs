@@ -3,6 +3,7 @@
 use super::{Compare, Expr, Field, FilterError, Kind, Op, Schema, Value, parse_time};
 use crate::limits;
 use crate::names::shown;
+use crate::nearest::hint;
 
 /// Parentheses and NOTs within each other.
 const DEPTH_MAX: usize = 32;
@@ -34,7 +35,7 @@ pub(super) fn parse(schema: Schema, text: &str) -> Parsed<Option<Expr>> {
     let expr = parser.any_of()?;
     if !parser.rest().is_empty() {
         let word = parser.shown_next();
-        let nearest = nearest(parser.peek_word(), &KEYWORDS[..2]);
+        let nearest = hint(parser.peek_word(), KEYWORDS[..2].iter().copied());
         return Err(parser.fail(format!("expected AND, OR or the end, got {word}{nearest}")));
     }
     Ok(Some(expr))
@@ -116,8 +117,8 @@ impl Parser<'_> {
                 && word.strip_prefix(f.name).is_some_and(|r| r.starts_with('.') || r.is_empty())
         });
         let Some(field) = map else {
-            let names: Vec<&str> = self.schema.iter().map(|f| f.name).collect();
-            return Err(self.fail(format!("unknown field {}{}", shown(&word), nearest(&word, &names))));
+            let near = hint(&word, self.schema.iter().map(|f| f.name));
+            return Err(self.fail(format!("unknown field {}{near}", shown(&word))));
         };
         // No space may stand between the dot and a quoted key.
         self.at += (field.name.len() + 1).min(word.len());
@@ -290,7 +291,7 @@ fn typed(field: Field, text: &str, is_quoted: bool) -> Result<Value, String> {
         _ if text.is_empty() => Ok(Value::Text("".into())),
         Kind::Word(words) if words.contains(&text) => Ok(Value::Text(text.into())),
         Kind::Word(words) => {
-            Err(format!("`{}` is never {}{}", field.name, shown(text), nearest(text, words)))
+            Err(format!("`{}` is never {}{}", field.name, shown(text), hint(text, words.iter().copied())))
         }
         Kind::Number => text
             .parse()
@@ -322,31 +323,4 @@ fn escape(chars: &mut impl Iterator<Item = (usize, char)>) -> Option<char> {
         },
         _ => None,
     }
-}
-
-/// `; did you mean X`, when one of `known` is near.
-pub(super) fn nearest(word: &str, known: &[&str]) -> String {
-    let word: String = word.chars().take(64).collect();
-    known
-        .iter()
-        .map(|name| (distance(&word.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(d, name)| *d <= 1 + name.len() / 3)
-        .min()
-        .map(|(_, name)| format!("; did you mean {name}"))
-        .unwrap_or_default()
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let cost = if x == *y { diagonal } else { 1 + diagonal.min(row[j]).min(row[j + 1]) };
-            diagonal = row[j + 1];
-            row[j + 1] = cost;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -55,11 +55,11 @@ fn filters_say_what_they_mean() {
 #[test]
 fn faults_name_place_and_nearest_name() {
     for (text, position, part) in [
-        ("stat = FAILED", 0, "did you mean state"),
-        ("state = FAILD", 8, "did you mean FAILED"),
-        ("state = failed", 8, "did you mean FAILED"),
+        ("stat = FAILED", 0, "did you mean `state`"),
+        ("state = FAILD", 8, "did you mean `FAILED`"),
+        ("state = failed", 8, "did you mean `FAILED`"),
         ("state FAILED", 6, "expected ="),
-        ("state = FAILED an topic = x", 15, "did you mean AND"),
+        ("state = FAILED an topic = x", 15, "did you mean `AND`"),
         ("(state = FAILED", 15, "expected `)`"),
         ("state = ", 8, "expected a value"),
         ("topic > a", 6, "no order"),

@@ -1,7 +1,7 @@
 //! How a worker joins: Hello for a new session, Resume for one whose stream dropped.
 
 use super::handle::{Attached, Outbox, SessionHandle, shard_of};
-use super::stay::{OUTBOX_MAX, Stay, Stream};
+use super::stay::{CONTROL_OUTBOX_MAX, OUTBOX_MAX, Stay, Stream};
 use crate::api::{HeldLease, HeldVerdict, Hello, Resume, Resumed, ServerFrame, Welcome};
 use crate::mail::{Mail, ReplyTo};
 use crate::shared::Shared;
@@ -105,7 +105,7 @@ pub(crate) async fn write_row(shared: &Shared, session: Arc<Session>) -> Result<
 }
 
 fn attach(shared: &Arc<Shared>, stay: &Arc<Stay>) -> (Attached, u32) {
-    let (control_in, control) = mpsc::unbounded_channel();
+    let (control_in, control) = mpsc::channel(CONTROL_OUTBOX_MAX);
     let (data_in, data) = mpsc::channel(OUTBOX_MAX);
     let generation = stay.session().epoch;
     let mut inner = stay.inner();

@@ -23,7 +23,7 @@ pub struct Attached {
 
 /// Frames on their way to the worker: control before data.
 pub struct Outbox {
-    pub(crate) control: mpsc::UnboundedReceiver<ServerFrame>,
+    pub(crate) control: mpsc::Receiver<ServerFrame>,
     pub(crate) data: mpsc::Receiver<ServerFrame>,
 }
 

@@ -119,7 +119,7 @@ impl OutboxLoan {
         let mut inner = stay.inner();
         let data = if inner.stream.is_none() {
             let (sender, receiver) = mpsc::channel(OUTBOX_MAX);
-            let (control, _) = mpsc::unbounded_channel();
+            let (control, _) = mpsc::channel(1);
             inner.stream = Some(Stream { generation: 1, control, data: sender });
             receiver
         } else {

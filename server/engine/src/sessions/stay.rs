@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 /// Data frames that may wait for a slow worker before its stream is closed.
 pub(crate) const OUTBOX_MAX: usize = 4_096;
+/// Control frames that may wait likewise: acks of reports above all, so a worker that only writes is cut off too.
+pub(crate) const CONTROL_OUTBOX_MAX: usize = 16_384;
 /// Control entries kept until the worker acknowledges them.
 const CONTROLS_MAX: usize = 4_096;
 
@@ -19,7 +21,7 @@ const CONTROLS_MAX: usize = 4_096;
 pub(crate) struct Stream {
     /// Counts streams of the session: closing an old one never touches a newer.
     pub(crate) generation: u32,
-    pub(crate) control: mpsc::UnboundedSender<ServerFrame>,
+    pub(crate) control: mpsc::Sender<ServerFrame>,
     pub(crate) data: mpsc::Sender<ServerFrame>,
 }
 
@@ -134,9 +136,7 @@ impl Stay {
     // === frames out ===
 
     pub(crate) fn send_control(&self, frame: ServerFrame) {
-        if let Some(stream) = &self.inner().stream {
-            let _ = stream.control.send(frame);
-        }
+        self.inner().tell(frame);
     }
 
     pub(crate) fn control(&self, lease_id: u64, action: ControlAction) {
@@ -150,9 +150,7 @@ impl Stay {
         if matches!(entry.action, ControlAction::Reclaim) {
             inner.leases.remove(&lease_id);
         }
-        if let Some(stream) = &inner.stream {
-            let _ = stream.control.send(ServerFrame::Control(vec![entry]));
-        }
+        inner.tell(ServerFrame::Control(vec![entry]));
     }
 
     pub(crate) fn controls_acked(&self, ids: &[u64]) {
@@ -316,9 +314,15 @@ impl Stay {
 
 impl Inner {
     fn ack(&mut self, rejected: Vec<Rejection>) {
-        if let Some(stream) = &self.stream {
-            let _ =
-                stream.control.send(ServerFrame::ReportAck { durable_up_to: self.durable_up_to, rejected });
+        self.tell(ServerFrame::ReportAck { durable_up_to: self.durable_up_to, rejected });
+    }
+
+    /// Sends a control frame; a worker that does not read loses its stream, not its session.
+    fn tell(&mut self, frame: ServerFrame) {
+        let sent = self.stream.as_ref().map(|stream| stream.control.try_send(frame));
+        if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
+            tracing::warn!("a worker does not read its stream; the stream is closed");
+            self.stream = None;
         }
     }
 
@@ -334,8 +338,8 @@ impl Inner {
 
     pub(crate) fn resend_controls(&mut self) {
         let entries: Vec<ControlEntry> = self.controls.values().cloned().collect();
-        if let (Some(stream), false) = (&self.stream, entries.is_empty()) {
-            let _ = stream.control.send(ServerFrame::Control(entries));
+        if !entries.is_empty() {
+            self.tell(ServerFrame::Control(entries));
         }
     }
 }

@@ -182,7 +182,7 @@ async fn lists_page_through_every_job_once() {
     let bad = pb::ListJobsRequest { filter: "stat = FAILED".into(), ..Default::default() };
     let status = server.jobs().list_jobs(bad).await.expect_err("refused");
     assert_eq!(reason(&status), "INVALID_FILTER");
-    assert!(status.message().contains("did you mean state"), "{}", status.message());
+    assert!(status.message().contains("did you mean `state`"), "{}", status.message());
     let ids = pb::BatchGetJobsRequest { job_ids: vec![seen[0].clone(), "nope".into()], ..Default::default() };
     let got = server.jobs().batch_get_jobs(ids).await.expect("an answer").into_inner();
     assert_eq!((got.jobs.len(), got.missing), (1, vec!["nope".to_owned()]));

@@ -117,9 +117,10 @@ pub(crate) fn reconcile(view: &mut View, session: SessionId, held: &[Held], turn
             continue;
         }
         out.unknown_to_worker.push(lease);
-        match view.job(key).map(|job| job.state.kind()) {
-            Some(StateKind::Dispatched) => give_back(view, key, Return::NeverArrived, turn),
-            _ => lose(view, key, turn),
+        if view.job(key).map(|job| job.state.kind()) == Some(StateKind::Dispatched) {
+            give_back(view, key, Return::NeverArrived, turn);
+        } else {
+            lose(view, key, turn);
         }
     }
     for lease in held {

@@ -141,9 +141,10 @@ fn released(view: &mut View, key: JobKey, checkpoint: Option<Payload>, is_cancel
     if is_cancelling {
         return close_with(view, key, Event::Cancelled, turn, |_| {});
     }
-    match view.job(key).map(|job| job.state.kind()) {
-        Some(StateKind::Dispatched) => give_back(view, key, coretex_domain::job::Return::Reclaimed, turn),
-        _ => close_with(view, key, Event::Released, turn, |_| {}),
+    if view.job(key).map(|job| job.state.kind()) == Some(StateKind::Dispatched) {
+        give_back(view, key, coretex_domain::job::Return::Reclaimed, turn);
+    } else {
+        close_with(view, key, Event::Released, turn, |_| {});
     }
 }
 

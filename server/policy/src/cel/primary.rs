@@ -5,7 +5,7 @@ use super::lex::Word;
 use super::node::{Fold, FoldKind, Form, Function, JobField, Node};
 use super::parse::{Parser, shown};
 use crate::limits::REGEX_BYTES_MAX;
-use crate::nearest::hint;
+use coretex_domain::nearest::hint;
 use regex::RegexBuilder;
 use std::sync::Arc;
 

@@ -4,11 +4,11 @@ use super::node::{Node, Spot};
 use super::place;
 use crate::glob::{Alphabet, Glob};
 use crate::limits::{LIST_MAX, RULE_ID_LEN_MAX};
-use crate::nearest::hint;
 use crate::problem::{Problem, Problems};
 use crate::span;
 use coretex_domain::Span;
 use coretex_domain::names::shown;
+use coretex_domain::nearest::hint;
 use std::sync::Arc;
 
 /// Everything noted so far.

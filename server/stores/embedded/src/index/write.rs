@@ -131,10 +131,14 @@ impl Writer {
     /// The latest time that the id of any job in the index tells.
     pub(crate) fn newest_made(&self) -> Result<u64, StoreError> {
         // An id tells the time its job is filed under, except for those in `moved`, where it is the first six bytes.
-        let text = "SELECT max(coalesce((SELECT max(create_ms) FROM jobs WHERE ns = n.number), 0),
-                        coalesce((SELECT max(first_ms) FROM packs WHERE ns = n.number) + 16, 0)),
-                    (SELECT max(id) FROM moved WHERE ns = n.number AND id < x'01') FROM names n";
-        let mut statement = self.connection.prepare(text).map_err(sql)?;
+        // No last create time of a pack lies further from its first, and the index over packs begins with the first.
+        let span = super::pack::SPAN_MAX_MS;
+        let text = format!(
+            "SELECT max(coalesce((SELECT max(create_ms) FROM jobs WHERE ns = n.number), 0),
+                        coalesce((SELECT max(first_ms) FROM packs WHERE ns = n.number) + {span}, 0)),
+                    (SELECT max(id) FROM moved WHERE ns = n.number AND id < x'01') FROM names n"
+        );
+        let mut statement = self.connection.prepare(&text).map_err(sql)?;
         let mut rows = statement.query([]).map_err(sql)?;
         let mut newest = 0;
         while let Some(row) = rows.next().map_err(sql)? {
