@@ -10,7 +10,7 @@ use std::sync::Arc;
 fn events_of(rows: &[Row]) -> Vec<EventRow> {
     let event = |row: &Row| match row {
         Row::Event(event) => event.clone(),
-        Row::Job(_) | Row::Output { .. } => panic!("not an event"),
+        Row::Job(_) | Row::Output { .. } | Row::Resource(_) => panic!("not an event"),
     };
     rows.iter().map(event).collect()
 }

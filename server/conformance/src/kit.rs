@@ -80,7 +80,7 @@ pub fn walk() -> Scan {
 pub fn jobs_of(page: &Page) -> Vec<Arc<Job>> {
     let job = |row: &Row| match row {
         Row::Job(job) => Some(job.clone()),
-        Row::Event(_) | Row::Output { .. } => None,
+        Row::Event(_) | Row::Output { .. } | Row::Resource(_) => None,
     };
     page.rows.iter().filter_map(job).collect()
 }

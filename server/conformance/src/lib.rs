@@ -10,6 +10,7 @@ pub mod kit;
 pub mod payloads;
 pub mod reads;
 pub mod reopen;
+pub mod resources;
 pub mod retention;
 pub mod rows;
 pub mod scans;
@@ -78,6 +79,9 @@ macro_rules! suite {
                 ids_that_tell_another_time_are_found,
                 deltas_survive_a_crash, rows_survive_a_crash, a_deleted_dead_letter_stays_deleted, events_survive_a_reopen,
                 a_large_payload_is_written_once_and_survives, an_owner_before_a_reopen_is_fenced;
+            resources: resources_are_found_by_key, the_newest_resource_wins, a_removed_resource_is_gone,
+                resources_are_walked_in_order, live_resources_come_back_at_a_claim, due_resources_are_removed,
+                resources_survive_a_reopen;
             backup: a_backup_is_whole, a_restored_store_fences_the_old_owner, a_backup_while_writing_is_consistent,
                 a_backup_needs_an_empty_directory;
         }

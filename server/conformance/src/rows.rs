@@ -190,7 +190,7 @@ async fn output(kit: &Kit, stream: &str, offset: u64, limit: usize) -> (Vec<(u64
         .await;
     let row = |row: &Row| match row {
         Row::Output { offset, chunk } => (*offset, chunk.clone()),
-        Row::Job(_) | Row::Event(_) => panic!("not output"),
+        Row::Job(_) | Row::Event(_) | Row::Resource(_) => panic!("not output"),
     };
     (page.rows.iter().map(row).collect(), page.more)
 }

@@ -40,6 +40,13 @@ impl Namespace {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+    /// Where things are kept that belong to no tenant. No tenant can have this name.
+    pub fn installation() -> Namespace {
+        Namespace("*".into())
+    }
+    pub fn is_installation(&self) -> bool {
+        &*self.0 == "*"
+    }
 }
 
 impl fmt::Display for Namespace {

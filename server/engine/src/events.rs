@@ -146,7 +146,7 @@ impl EventStream {
             .into_iter()
             .filter_map(|row| match row {
                 Row::Event(event) => Some(event),
-                Row::Job(_) | Row::Output { .. } => None,
+                Row::Job(_) | Row::Output { .. } | Row::Resource(_) => None,
             })
             .collect();
         let found = rows.len();

@@ -259,7 +259,7 @@ impl Engine {
         let page = self.shared.store.scan(scan).await.map_err(refusal_of)?;
         let chunk = |row| match row {
             Row::Output { offset, chunk } => Some(OutputChunk { offset, chunk, is_end: false, dropped: 0 }),
-            Row::Job(_) | Row::Event(_) => None,
+            Row::Job(_) | Row::Event(_) | Row::Resource(_) => None,
         };
         Ok(page.rows.into_iter().filter_map(chunk).collect())
     }

@@ -4,6 +4,7 @@
 //! `shard` loop decides and commits, `sessions` deliver leases and take reports.
 
 pub mod api;
+pub mod catalog;
 pub mod clock;
 mod counting;
 mod dead_letters;
@@ -34,6 +35,7 @@ use api::{
     Caller, ControlEntry, Drain, Hello, NodeInfo, Poll, Polled, Rejection, Resume, Settings, ShardInfo,
     Update, Welcome, WorkerInfo,
 };
+use coretex_domain::policy::Policy;
 use coretex_domain::{Namespace, Reason, Refusal, SessionId, Span};
 use coretex_kernel::input::{Input, Reply};
 use coretex_ports::{BackupReport, Env, Guarantees, Stats, Store, StoreError};
@@ -188,6 +190,26 @@ impl Engine {
 
 fn worker_not_found(worker_id: &str) -> Refusal {
     Refusal::new(Reason::WorkerNotFound, format!("worker {worker_id} not found")).fact("worker_id", worker_id)
+}
+
+// === impl Engine: policy ===
+
+impl Engine {
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.shared.policy()
+    }
+
+    /// Puts another policy in force: jobs that wait for a verdict are asked about again at once, admitted ones before
+    /// their next lease. Returns when every loop judges by it.
+    pub async fn set_policy(&self, policy: Arc<Policy>) -> Result<(), Refusal> {
+        // First, so that a loop that is loaded meanwhile starts with it.
+        self.shared.set_policy(policy.clone());
+        for who in 0..self.shared.mailboxes.len() {
+            tell(&self.shared, who, Input::SetPolicy(policy.clone())).await?;
+        }
+        Ok(())
+    }
 }
 
 // === impl Engine: facts ===

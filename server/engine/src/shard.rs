@@ -342,6 +342,8 @@ impl ShardLoop {
                 | Write::SessionEnd(_)
                 | Write::Topic(_)
                 | Write::Secret(..)
+                | Write::Resource(_)
+                | Write::ResourceEnd(_)
                 | Write::Output { .. } => {}
             }
         }

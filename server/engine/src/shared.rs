@@ -1,12 +1,14 @@
 //! What the loops, the sessions and the façade of one engine share.
 
 use crate::api::Settings;
+use crate::catalog::Catalog;
 use crate::events::Events;
 use crate::mail::Mail;
 use crate::metrics::EngineMetrics;
 use crate::output::Outputs;
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
+use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Namespace, Reason, Refusal, ShardId, Span, Time};
 use coretex_kernel::Dispatcher;
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     /// The catalog's topic rows, as committed.
     topic_rows: RwLock<Vec<Arc<Topic>>>,
     pub(crate) topic_turn: tokio::sync::Mutex<()>,
+    pub(crate) catalog: Catalog,
+    policy: RwLock<Arc<Policy>>,
     /// Rung when the time of the next retention pass may have moved closer.
     pub(crate) clean_soon: Notify,
 }
@@ -106,6 +110,7 @@ impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
         let loops = parts.mailboxes.len();
         let start_time = parts.env.clock.now().wall;
+        let policy = parts.settings.policy.clone();
         Shared {
             store: parts.store,
             env: parts.env,
@@ -128,6 +133,8 @@ impl Shared {
             start_time,
             topic_rows: RwLock::default(),
             topic_turn: tokio::sync::Mutex::default(),
+            catalog: Catalog::default(),
+            policy: RwLock::new(policy),
             clean_soon: Notify::new(),
         }
     }
@@ -142,6 +149,15 @@ impl Shared {
 
     pub(crate) fn set_tokens(&self, tokens: Tokens) {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_policy(&self, policy: Arc<Policy>) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     pub(crate) fn topic_rows(&self, namespace: &Namespace) -> Vec<Arc<Topic>> {

@@ -113,7 +113,8 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     }
     let mut dispatcher = shared.dispatcher();
     *dispatcher = Dispatcher::default();
-    let policy = shared.settings.policy.clone();
+    shared.catalog.fill(&claim.resources);
+    let policy = shared.policy();
     let mut jobs: Vec<Vec<_>> = vec![Vec::new(); count];
     for job in claim.open {
         jobs[shared.loop_of(job.shard)].push(job);

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::{Entry, StateKind};
+use coretex_domain::resource::{Kind, Resource, ResourceKey};
 use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, Namespace, SessionId, ShardId, Time};
@@ -37,8 +38,8 @@ pub trait Store: Send + Sync + 'static {
     /// One bounded step through ordered rows.
     fn scan(&self, scan: Scan) -> BoxFuture<Result<Page, StoreError>>;
 
-    /// Removes ended jobs whose `expire_time` is not after `now`, with their keys, dead letters and output;
-    /// at most `limit` of them. Says how many went and when the next one is due.
+    /// Removes ended jobs whose `expire_time` is not after `now`, with their keys, dead letters and output, and
+    /// resources that are due; at most `limit` of each. Says how many went and when the next one is due.
     fn clean(&self, now: Time, limit: usize) -> BoxFuture<Result<Cleaned, StoreError>>;
 
     /// Set while the store has no room to grow: submits must be refused with it, while commits that end or
@@ -90,6 +91,8 @@ pub struct Claim {
     /// Every job that has not ended.
     pub open: Vec<Arc<Job>>,
     pub topics: Vec<Arc<Topic>>,
+    /// Those that are live.
+    pub resources: Vec<Arc<Resource>>,
     pub sessions: Vec<Arc<Session>>,
     /// Highest event sequence used, per shard.
     pub sequences: Box<[u64; 256]>,
@@ -128,6 +131,9 @@ pub enum Write {
     SessionEnd(SessionId),
     Topic(Arc<Topic>),
     Secret(u32, [u8; 32]),
+    Resource(Arc<Resource>),
+    /// The resource is gone. Removing one that is not there changes nothing.
+    ResourceEnd(ResourceKey),
     /// A durable piece of a job's output stream.
     Output {
         namespace: Namespace,
@@ -188,6 +194,16 @@ pub enum Scan {
     DeadLetters { namespace: Namespace, ids: Vec<JobId> },
     /// Committed events with a sequence above the one given for their shard, oldest commit first.
     Events { after: Box<[u64; 256]>, limit: usize },
+    /// Resources of a kind and namespace by (create time, name), strictly after `after` in walking order.
+    Resources {
+        kind: Kind,
+        namespace: Namespace,
+        descending: bool,
+        after: Option<(Time, Arc<str>)>,
+        limit: usize,
+    },
+    /// These resources, as far as they exist, in the order of the keys.
+    Named(Vec<ResourceKey>),
     /// Durable output chunks of a job from an offset on.
     Output { namespace: Namespace, job_id: JobId, stream: Arc<str>, offset: u64, limit: usize },
 }
@@ -205,6 +221,7 @@ pub enum Row {
     Job(Arc<Job>),
     Event(EventRow),
     Output { offset: u64, chunk: Bytes },
+    Resource(Arc<Resource>),
 }
 
 /// One committed event and the job it happened to.

@@ -4,7 +4,7 @@ use crate::decode::{decision_of, decode_job_log, find_decision, pairs_of};
 use crate::encode::{Form, put_decision, put_job};
 use crate::event::{entry_of, id_of};
 use crate::intern::Interner;
-use crate::{Damaged, VERSION, check_version, put, row, wire};
+use crate::{Damaged, VERSION, check_version, put, resource, row, wire};
 use coretex_domain::job::{Job, StateKind};
 use coretex_domain::policy::Decision;
 use coretex_domain::{JobId, Namespace, SessionId, ShardId, Time};
@@ -84,6 +84,8 @@ impl BatchWriter {
             Write::SessionEnd(id) => put::nested(buf, 5, |buf| row::put_session_end(buf, *id)),
             Write::Topic(topic) => put::nested(buf, 6, |buf| row::put_topic(buf, topic)),
             Write::Secret(id, secret) => put::nested(buf, 7, |buf| row::put_secret(buf, *id, secret)),
+            Write::Resource(one) => put::nested(buf, 10, |buf| resource::put_resource(buf, one)),
+            Write::ResourceEnd(key) => put::nested(buf, 11, |buf| resource::put_resource_end(buf, key)),
             Write::Output { namespace, job_id, stream, offset, chunk } => {
                 put::nested(buf, 8, |buf| row::put_output(buf, namespace, job_id, stream, *offset, chunk));
             }
@@ -151,6 +153,10 @@ fn write_of(
         Write::Secret(id, secret)
     } else if let Some(output) = write.output {
         row::output_of(&output, interner)?
+    } else if let Some(one) = write.resource {
+        Write::Resource(Arc::new(resource::resource_of(&one, interner)?))
+    } else if let Some(end) = write.resource_end {
+        Write::ResourceEnd(resource::key_of(&end, interner)?)
     } else {
         return Err(Damaged("write of an unknown kind".into()));
     };

@@ -10,6 +10,7 @@ pub mod encode;
 mod event;
 pub mod intern;
 mod put;
+pub mod resource;
 pub mod row;
 #[cfg(test)]
 mod tests;

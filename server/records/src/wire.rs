@@ -562,3 +562,29 @@ pub struct Output {
     #[prost(bytes = "bytes", tag = "6")]
     pub chunk: bytes::Bytes,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Resource {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(uint32, tag = "2")]
+    pub kind: u32,
+    #[prost(string, tag = "3")]
+    pub namespace: String,
+    #[prost(string, tag = "4")]
+    pub name: String,
+    #[prost(uint32, tag = "5")]
+    pub shard: u32,
+    #[prost(uint64, tag = "6")]
+    pub revision: u64,
+    #[prost(bool, tag = "7")]
+    pub is_live: bool,
+    #[prost(uint64, tag = "8")]
+    pub create_time: u64,
+    #[prost(uint64, tag = "9")]
+    pub update_time: u64,
+    #[prost(uint64, optional, tag = "10")]
+    pub expire_time: Option<u64>,
+    #[prost(bytes = "bytes", tag = "11")]
+    pub body: bytes::Bytes,
+}

@@ -107,7 +107,7 @@ impl SimStore {
                 Write::Session(row) => drop(self.sessions.insert(row.session_id, row)),
                 Write::SessionEnd(id) => drop(self.sessions.remove(&id)),
                 Write::Topic(row) => drop(self.topics.insert(row.name.clone(), row)),
-                Write::Secret(..) | Write::Output { .. } => {}
+                Write::Secret(..) | Write::Resource(_) | Write::ResourceEnd(_) | Write::Output { .. } => {}
             }
         }
     }

@@ -61,7 +61,7 @@ impl Engine {
         let page = self.shared.store.scan(scan).await.map_err(refusal_of)?;
         let job = |row| match row {
             Row::Job(job) => Some(job),
-            Row::Event(_) | Row::Output { .. } => None,
+            Row::Event(_) | Row::Output { .. } | Row::Resource(_) => None,
         };
         Ok(page.rows.into_iter().filter_map(job).collect())
     }

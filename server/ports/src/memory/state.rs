@@ -7,6 +7,7 @@ use crate::store::{
 };
 use bytes::Bytes;
 use coretex_domain::dead_letter::DeadLetter;
+use coretex_domain::resource::{Kind, Resource, ResourceKey};
 use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId, Time};
@@ -38,6 +39,7 @@ pub(super) struct State {
     sessions: BTreeMap<SessionId, Arc<Session>>,
     topics: BTreeMap<(Namespace, Arc<str>), Arc<Topic>>,
     secrets: BTreeMap<u32, [u8; 32]>,
+    resources: BTreeMap<ResourceKey, Arc<Resource>>,
     outputs: FxHashMap<JobKey, BTreeMap<(Arc<str>, u64), Bytes>>,
     events: VecDeque<EventRow>,
     events_max: usize,
@@ -62,6 +64,7 @@ impl State {
             sessions: BTreeMap::new(),
             topics: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            resources: BTreeMap::new(),
             outputs: FxHashMap::default(),
             events: VecDeque::new(),
             events_max,
@@ -92,6 +95,7 @@ impl State {
             epoch: self.epoch,
             open: open.filter(|job| !job.state.kind().is_terminal()).cloned().collect(),
             topics: self.topics.values().cloned().collect(),
+            resources: self.resources.values().filter(|one| one.is_live).cloned().collect(),
             sessions: self.sessions.values().cloned().collect(),
             sequences: self.sequences.clone(),
             secrets: self.secrets.iter().map(|(id, secret)| (*id, *secret)).collect(),
@@ -162,6 +166,12 @@ impl State {
                 }
                 Write::Secret(id, secret) => {
                     self.secrets.insert(id, secret);
+                }
+                Write::Resource(one) => {
+                    self.resources.insert(one.key(), one);
+                }
+                Write::ResourceEnd(key) => {
+                    self.resources.remove(&key);
                 }
                 Write::Output { namespace, job_id, stream, offset, chunk } => {
                     self.outputs.entry(job_id.key(&namespace)).or_default().insert((stream, offset), chunk);
@@ -261,6 +271,13 @@ impl State {
                 let kept = found.filter(|job| self.dead.contains_key(&job.key()));
                 Ok(Page { rows: kept.cloned().map(Row::Job).collect(), more: false })
             }
+            Scan::Resources { kind, namespace, descending, after, limit } => {
+                Ok(self.scan_resources(kind, &namespace, descending, after.as_ref(), limit))
+            }
+            Scan::Named(keys) => {
+                let found = keys.iter().filter_map(|key| self.resources.get(key));
+                Ok(Page { rows: found.cloned().map(Row::Resource).collect(), more: false })
+            }
             Scan::Events { after, limit } => self.scan_events(&after, limit),
             Scan::Output { namespace, job_id, stream, offset, limit } => {
                 let chunks = self.outputs.get(&job_id.key(&namespace)).into_iter();
@@ -278,6 +295,33 @@ impl State {
         }
         let new = self.events.iter().filter(|row| row.entry.seq > after[usize::from(row.shard.0)]);
         Ok(page(new.cloned().map(Row::Event), limit))
+    }
+
+    fn scan_resources(
+        &self,
+        kind: Kind,
+        namespace: &Namespace,
+        descending: bool,
+        after: Option<&(Time, Arc<str>)>,
+        limit: usize,
+    ) -> Page {
+        let first = ResourceKey::new(kind, namespace.clone(), "");
+        let ours = self
+            .resources
+            .range(first..)
+            .take_while(|(key, _)| key.kind == kind && key.namespace == *namespace);
+        let mut found: Vec<&Arc<Resource>> = ours.map(|(_, one)| one).collect();
+        let place = |one: &Resource| (one.create_time, one.name.clone());
+        found.sort_by_key(|one| place(one));
+        if descending {
+            found.reverse();
+        }
+        let is_ahead = |one: &&Arc<Resource>| match after {
+            None => true,
+            Some(mark) if descending => place(one) < *mark,
+            Some(mark) => place(one) > *mark,
+        };
+        page(found.into_iter().filter(is_ahead).cloned().map(Row::Resource), limit)
     }
 
     pub(super) fn clean(&mut self, now: Time, limit: usize) -> Result<Cleaned, StoreError> {
@@ -298,8 +342,16 @@ impl State {
                 }
             }
         }
-        let next_due = self.expiries.first().map(|(time, _)| *time);
-        Ok(Cleaned { removed: due.len() as u64, next_due })
+        let is_due = |one: &Resource| one.expire_time.is_some_and(|time| time <= now);
+        let gone = self.resources.iter().filter(|(_, one)| is_due(one)).take(limit);
+        let gone: Vec<ResourceKey> = gone.map(|(key, _)| key.clone()).collect();
+        for key in &gone {
+            self.resources.remove(key);
+        }
+        let next_job = self.expiries.first().map(|(time, _)| *time);
+        let next_resource = self.resources.values().filter_map(|one| one.expire_time).min();
+        let next_due = [next_job, next_resource].into_iter().flatten().min();
+        Ok(Cleaned { removed: (due.len() + gone.len()) as u64, next_due })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a frame of the log holds: changes, the groups they commit in, and the decisions they refer to.
 
-use super::{DeadLetter, Decision, Id, Job, Key, Output, Secret, Session, Topic};
+use super::{DeadLetter, Decision, Id, Job, Key, Output, Resource, Secret, Session, Topic};
 use prost::Message;
 
 /// One change in the log; exactly one field is present.
@@ -26,6 +26,11 @@ pub struct Write {
     /// A dead letter that is no longer kept: only its namespace and job id are set.
     #[prost(message, optional, tag = "9")]
     pub dead_letter_end: Option<DeadLetter>,
+    #[prost(message, optional, tag = "10")]
+    pub resource: Option<Resource>,
+    /// A resource that is gone: only its kind, namespace and name are set.
+    #[prost(message, optional, tag = "11")]
+    pub resource_end: Option<Resource>,
 }
 
 #[derive(Clone, PartialEq, Message)]

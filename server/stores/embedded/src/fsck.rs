@@ -29,6 +29,8 @@ pub struct FsckReport {
     pub events: u64,
     pub keys: u64,
     pub dead_letters: u64,
+    /// Those the index has.
+    pub resources: u64,
     pub segments: u64,
     pub frames: u64,
     /// Jobs whose index row was compared with the log.
@@ -105,6 +107,9 @@ pub fn fsck(directory: &Path) -> Result<FsckReport, StoreError> {
     check.jobs()?;
     check.keys()?;
     check.dead_letters()?;
+    if identity.has_resources() {
+        check.resources()?;
+    }
     Ok(check.report)
 }
 
@@ -289,6 +294,19 @@ impl Check {
                 }
                 Some(_) => {}
             }
+        }
+        Ok(())
+    }
+}
+
+impl Check {
+    /// Reading them checks them.
+    fn resources(&mut self) -> Result<(), StoreError> {
+        let stored = self.reader.all_resources();
+        match stored {
+            Ok(stored) => self.report.resources = stored.len() as u64,
+            Err(damage @ StoreError::Corrupt { .. }) => self.report.find(damage),
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -18,8 +18,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Version of the tables; another one is refused.
-const SCHEMA_VERSION: u32 = 2;
+/// Version of the tables. Older ones are brought up to it when the store is opened, newer ones refused.
+const SCHEMA_VERSION: u32 = 3;
+const OLDEST_VERSION: u32 = 2;
 /// States below this number are open.
 pub(crate) const FIRST_ENDED: i64 = 7;
 
@@ -54,12 +55,35 @@ CREATE TABLE outputs(
   PRIMARY KEY(ns, id, stream, position)) WITHOUT ROWID;
 ";
 
+/// Tables that version 2 did not have.
+const RESOURCES: &str = "
+CREATE TABLE resources(
+  kind INTEGER NOT NULL, ns INTEGER NOT NULL, name TEXT NOT NULL, create_ms INTEGER NOT NULL,
+  live INTEGER NOT NULL, expire_ms INTEGER, record BLOB NOT NULL, PRIMARY KEY(kind, ns, name)) WITHOUT ROWID;
+CREATE INDEX resources_order ON resources(kind, ns, create_ms, name);
+CREATE INDEX resources_live ON resources(kind) WHERE live = 1;
+CREATE INDEX resources_expiry ON resources(expire_ms) WHERE expire_ms IS NOT NULL;
+";
+
 /// What a store is, once and for ever.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) key: Key,
     /// Where the index stands.
     pub(crate) place: Place,
+    /// Of its tables.
+    version: u32,
+}
+
+impl Identity {
+    /// A store just made.
+    pub(crate) fn fresh(key: Key, place: Place) -> Identity {
+        Identity { key, place, version: SCHEMA_VERSION }
+    }
+
+    pub(crate) fn has_resources(&self) -> bool {
+        self.version > OLDEST_VERSION
+    }
 }
 
 /// An error of the index in the words of the port.
@@ -111,9 +135,8 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 pub(crate) fn create(connection: &mut Connection, key: &Key, place: &Place) -> Result<(), StoreError> {
     let transaction = connection.transaction().map_err(sql)?;
     transaction.execute_batch(SCHEMA).map_err(sql)?;
-    let mut store = SCHEMA_VERSION.to_le_bytes().to_vec();
-    store.extend_from_slice(key);
-    put_meta(&transaction, "store", &sealed(store))?;
+    transaction.execute_batch(RESOURCES).map_err(sql)?;
+    put_meta(&transaction, "store", &sealed(store_bytes(key)))?;
     put_meta(&transaction, "place", &sealed(place_bytes(place)))?;
     put_meta(&transaction, "fence", &sealed(vec![0; 8]))?;
     transaction.commit().map_err(sql)?;
@@ -132,14 +155,31 @@ pub(crate) fn identity(connection: &Connection) -> Result<Option<Identity>, Stor
     let store = meta(connection, "store")?;
     let (version, key) = store.split_at_checked(4).ok_or_else(|| damaged("meta", "short store row"))?;
     let version = u32::from_le_bytes(version.try_into().map_err(|e| damaged("meta", e))?);
-    if version != SCHEMA_VERSION {
+    if !(OLDEST_VERSION..=SCHEMA_VERSION).contains(&version) {
         return Err(StoreError::Unavailable(format!(
             "the store was written by another release (tables {version}, this one reads {SCHEMA_VERSION})"
         )));
     }
     let key = key.try_into().map_err(|e| damaged("meta", e))?;
     let place = place_of(&meta(connection, "place")?).ok_or_else(|| damaged("meta", "bad watermark"))?;
-    Ok(Some(Identity { key, place }))
+    Ok(Some(Identity { key, place, version }))
+}
+
+/// Brings the tables of an older release up to this one.
+pub(crate) fn upgrade(connection: &mut Connection, identity: &Identity) -> Result<(), StoreError> {
+    if identity.version == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction().map_err(sql)?;
+    transaction.execute_batch(RESOURCES).map_err(sql)?;
+    put_meta(&transaction, "store", &sealed(store_bytes(&identity.key)))?;
+    transaction.commit().map_err(sql)
+}
+
+fn store_bytes(key: &Key) -> Vec<u8> {
+    let mut store = SCHEMA_VERSION.to_le_bytes().to_vec();
+    store.extend_from_slice(key);
+    store
 }
 
 /// The latest time that any job in the index tells.
@@ -231,4 +271,41 @@ pub(crate) fn place_of(bytes: &[u8]) -> Option<Place> {
     let sequences: Box<[u64; 256]> = u64s(rest).into_boxed_slice().try_into().ok()?;
     let [segment, offset, ordinal, epoch, time] = numbers[..] else { return None };
     Some(Place { segment, offset, ordinal, hash: *hash, epoch, time, sequences })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn tables_of_the_release_before_are_brought_up_to_this_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index.db");
+        let mut connection = open_writer(&path).unwrap();
+        create(&mut connection, &[7; 32], &Place::start()).unwrap();
+        let mut old = OLDEST_VERSION.to_le_bytes().to_vec();
+        old.extend_from_slice(&[7; 32]);
+        connection.execute_batch("DROP TABLE resources").unwrap();
+        put_meta(&connection, "store", &sealed(old)).unwrap();
+        let found = identity(&connection).unwrap().unwrap();
+        assert!(!found.has_resources());
+        upgrade(&mut connection, &found).unwrap();
+        let found = identity(&connection).unwrap().unwrap();
+        assert!(found.has_resources() && found.key == [7; 32]);
+        assert!(read::Reader::new(open_reader(&path).unwrap()).live_resources().unwrap().is_empty());
+        upgrade(&mut connection, &found).unwrap();
+    }
+
+    #[test]
+    fn tables_of_a_later_release_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = open_writer(&directory.path().join("index.db")).unwrap();
+        create(&mut connection, &[7; 32], &Place::start()).unwrap();
+        let mut later = (SCHEMA_VERSION + 1).to_le_bytes().to_vec();
+        later.extend_from_slice(&[7; 32]);
+        put_meta(&connection, "store", &sealed(later)).unwrap();
+        assert!(matches!(identity(&connection), Err(StoreError::Unavailable(_))));
+    }
 }

@@ -15,6 +15,7 @@ mod log;
 mod overlay;
 mod readers;
 mod recover;
+mod resources;
 mod scan;
 mod segment;
 mod settings;

@@ -8,6 +8,7 @@ use crate::segment::Place;
 use crate::shared::lock;
 use bytes::Bytes;
 use coretex_domain::dead_letter::DeadLetter;
+use coretex_domain::resource::{Resource, ResourceKey};
 use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId};
@@ -33,6 +34,8 @@ pub(crate) struct Side {
     pub(crate) sessions: FxHashMap<SessionId, Option<Arc<Session>>>,
     pub(crate) topics: FxHashMap<(Namespace, Arc<str>), Arc<Topic>>,
     pub(crate) secrets: BTreeMap<u32, [u8; 32]>,
+    /// None: it is gone.
+    pub(crate) resources: FxHashMap<ResourceKey, Option<Arc<Resource>>>,
     pub(crate) outputs: FxHashMap<JobKey, Outputs>,
 }
 
@@ -122,6 +125,13 @@ impl Side {
             }
             Write::Secret(id, secret) => {
                 self.secrets.insert(*id, *secret);
+            }
+            Write::Resource(one) => {
+                self.resources.insert(one.key(), Some(one.clone()));
+                return one.weight();
+            }
+            Write::ResourceEnd(key) => {
+                self.resources.insert(key.clone(), None);
             }
             Write::Output { namespace, job_id, stream, offset, chunk } => {
                 let outputs = self.outputs.entry(job_id.key(namespace)).or_insert_with(|| Outputs {

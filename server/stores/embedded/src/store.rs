@@ -9,6 +9,7 @@ use crate::log::{Log, Message, QUEUE_MAX};
 use crate::overlay::{Jobs, Overlay};
 use crate::readers::Readers;
 use crate::recover::recover;
+use crate::resources;
 use crate::scan::{self, Walk};
 use crate::segment::{self, Place};
 use crate::settings::{Durability, Settings};
@@ -57,7 +58,10 @@ impl FileStore {
         let mut connection = index::open_writer(&index_path(&root))?;
         let found = segment::list(&root, true)?;
         let identity = match index::identity(&connection)? {
-            Some(identity) => identity,
+            Some(identity) => {
+                index::upgrade(&mut connection, &identity)?;
+                identity
+            }
             None => create(&mut connection, &found)?,
         };
         private_files(&root)?;
@@ -96,7 +100,7 @@ fn create(connection: &mut rusqlite::Connection, found: &[segment::Found]) -> Re
         None => random_key().map_err(|e| refuse("cannot read /dev/urandom", &e))?,
     };
     index::create(connection, &key, &place)?;
-    Ok(Identity { key, place })
+    Ok(Identity::fresh(key, place))
 }
 
 fn random_key() -> std::io::Result<[u8; 32]> {
@@ -209,6 +213,7 @@ fn load(shared: &Shared, place: Place, reader: &mut Reader) -> Result<Claim, Sto
     let mut sessions = std::collections::BTreeMap::new();
     let mut topics = std::collections::BTreeMap::new();
     let mut secrets = std::collections::BTreeMap::new();
+    let mut resources = std::collections::BTreeMap::new();
     let mut ended_sessions = Vec::new();
     shared.overlay.visit_side(|side| {
         for (id, session) in &side.sessions {
@@ -222,6 +227,7 @@ fn load(shared: &Shared, place: Place, reader: &mut Reader) -> Result<Claim, Sto
         }
         topics.extend(side.topics.iter().map(|(key, topic)| (key.clone(), topic.clone())));
         secrets.extend(side.secrets.iter().map(|(id, secret)| (*id, *secret)));
+        resources.extend(side.resources.iter().map(|(key, one)| (key.clone(), one.clone())));
     });
     reader.open_jobs(|job| {
         if !newer.contains_key(&job.key()) {
@@ -240,6 +246,9 @@ fn load(shared: &Shared, place: Place, reader: &mut Reader) -> Result<Claim, Sto
     for topic in reader.topics()? {
         topics.entry((topic.namespace.clone(), topic.name.clone())).or_insert_with(|| Arc::new(topic));
     }
+    for one in reader.live_resources()? {
+        resources.entry(one.key()).or_insert_with(|| Some(Arc::new(one)));
+    }
     for (id, secret) in reader.secrets()? {
         secrets.entry(id).or_insert(secret);
     }
@@ -247,6 +256,7 @@ fn load(shared: &Shared, place: Place, reader: &mut Reader) -> Result<Claim, Sto
         epoch: place.epoch,
         open,
         topics: topics.into_values().collect(),
+        resources: resources.into_values().flatten().filter(|one| one.is_live).collect(),
         sessions: sessions.into_values().collect(),
         sequences: place.sequences,
         secrets: secrets.into_iter().collect(),
@@ -373,6 +383,11 @@ impl Store for FileStore {
             Scan::DeadLetters { namespace, ids } => {
                 scan::dead_letters(&shared.overlay, reader, &namespace, &ids)
             }
+            Scan::Resources { kind, namespace, descending, after, limit } => {
+                let walk = resources::Walk { kind, namespace, descending, after, limit };
+                walk.run(&shared.overlay, reader)
+            }
+            Scan::Named(keys) => resources::named(&shared.overlay, reader, &keys),
             Scan::Events { after, limit } => {
                 events::scan(&shared, &cursors, &mut reader.interner, &after, limit)
             }

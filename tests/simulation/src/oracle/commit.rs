@@ -37,6 +37,8 @@ impl Oracle {
                 | Write::Session(_)
                 | Write::SessionEnd(_)
                 | Write::Secret(..)
+                | Write::Resource(_)
+                | Write::ResourceEnd(_)
                 | Write::Output { .. } => {}
             }
         }

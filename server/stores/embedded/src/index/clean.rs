@@ -26,8 +26,10 @@ impl Writer {
         let removed = clean_rows(&transaction, now, limit, &is_settled)?;
         let left = limit.saturating_sub(removed);
         let removed = removed + clean_packs(&transaction, now, left, &is_settled)?;
+        let removed = removed + clean_resources(&transaction, now, limit)?;
         let text = "SELECT min(at) FROM (SELECT min(expire_ms) AS at FROM jobs WHERE expire_ms IS NOT NULL
-                    UNION ALL SELECT min(expire_ms) FROM packs)";
+                    UNION ALL SELECT min(expire_ms) FROM packs
+                    UNION ALL SELECT min(expire_ms) FROM resources WHERE expire_ms IS NOT NULL)";
         let next: Option<i64> = transaction
             .prepare_cached(text)
             .and_then(|mut s| s.query_row([], |row| row.get(0)))
@@ -110,6 +112,16 @@ fn due_packs(transaction: &Transaction<'_>, now: Time) -> Result<Vec<(i64, i64, 
     let rows = statement
         .query_map(params![int(now.0), PACKS_MAX], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     rows.map_err(sql)?.collect::<Result<_, _>>().map_err(sql)
+}
+
+/// A newer version on its way is written again by the round that brings it.
+fn clean_resources(transaction: &Transaction<'_>, now: Time, limit: usize) -> Result<usize, StoreError> {
+    let text = "DELETE FROM resources WHERE (kind, ns, name) IN
+                (SELECT kind, ns, name FROM resources INDEXED BY resources_expiry WHERE expire_ms <= ?1 LIMIT ?2)";
+    transaction
+        .prepare_cached(text)
+        .and_then(|mut statement| statement.execute(params![int(now.0), int(limit as u64)]))
+        .map_err(sql)
 }
 
 /// Keys that name the job, and its output.

@@ -7,11 +7,12 @@ use super::pack;
 use super::{FIRST_ENDED, damaged, id_bytes, int, sql, unsealed};
 use bytes::Bytes;
 use coretex_domain::policy::Decision;
+use coretex_domain::resource::{Kind, Resource, ResourceKey};
 use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
-use coretex_domain::{Job, JobId, Namespace};
+use coretex_domain::{Job, JobId, Namespace, Time};
 use coretex_ports::{KeyRow, StoreError};
-use coretex_records::{Interner, row, wire};
+use coretex_records::{Interner, resource, row, wire};
 use prost::Message as _;
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -303,6 +304,63 @@ impl Reader {
 
     pub(crate) fn secrets(&mut self) -> Result<Vec<(u32, [u8; 32])>, StoreError> {
         self.records("secrets", |wire: &wire::Secret, _| row::secret_of(wire))
+    }
+
+    pub(crate) fn live_resources(&mut self) -> Result<Vec<Resource>, StoreError> {
+        self.records("resources WHERE live = 1", resource::resource_of)
+    }
+
+    /// Every resource there is; for checks.
+    pub(crate) fn all_resources(&mut self) -> Result<Vec<Resource>, StoreError> {
+        self.records("resources", resource::resource_of)
+    }
+
+    pub(crate) fn resource(&mut self, key: &ResourceKey) -> Result<Option<Resource>, StoreError> {
+        let Some(ns) = self.name(key.namespace.as_str())? else { return Ok(None) };
+        let record: Option<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT record FROM resources WHERE kind = ?1 AND ns = ?2 AND name = ?3")
+            .and_then(|mut s| {
+                s.query_row(params![key.kind as i64, ns, &*key.name], |row| row.get(0)).optional()
+            })
+            .map_err(sql)?;
+        record.map(|record| self.resource_in(&record)).transpose()
+    }
+
+    /// At most `limit` resources beyond `after` in walking order.
+    pub(crate) fn resources(
+        &mut self,
+        kind: Kind,
+        namespace: &Namespace,
+        descending: bool,
+        after: Option<&(Time, Arc<str>)>,
+        limit: usize,
+    ) -> Result<Vec<Resource>, StoreError> {
+        let Some(ns) = self.name(namespace.as_str())? else { return Ok(Vec::new()) };
+        let (beyond, order) = if descending { ("<", "DESC") } else { (">", "ASC") };
+        let start = if descending { (i64::MAX, "") } else { (-1, "") };
+        let (create, name) = after.map_or(start, |(time, name)| (int(time.0), &**name));
+        let text = format!(
+            "SELECT record FROM resources WHERE kind = ?1 AND ns = ?2 AND (create_ms, name) {beyond} (?3, ?4)
+             ORDER BY create_ms {order}, name {order} LIMIT ?5"
+        );
+        let mut records = Vec::new();
+        {
+            let mut statement = self.connection.prepare_cached(&text).map_err(sql)?;
+            let parameters = params![kind as i64, ns, create, name, int(limit as u64)];
+            let mut rows = statement.query(parameters).map_err(sql)?;
+            while let Some(row) = rows.next().map_err(sql)? {
+                records.push(row.get::<_, Vec<u8>>(0).map_err(sql)?);
+            }
+        }
+        records.iter().map(|record| self.resource_in(record)).collect()
+    }
+
+    fn resource_in(&mut self, record: &[u8]) -> Result<Resource, StoreError> {
+        let table = "resources";
+        let message = wire::Resource::decode(unsealed(record).map_err(|e| damaged(table, e))?);
+        let message = message.map_err(|e| damaged(table, e))?;
+        resource::resource_of(&message, &mut self.interner).map_err(|e| damaged(table, e))
     }
 
     pub(crate) fn keys(&mut self) -> Result<Vec<KeyRow>, StoreError> {

@@ -4,9 +4,10 @@ use super::jobs::Filed;
 use super::{damaged, id_bytes, int, place_bytes, put_meta, seal, sealed, sql, unsealed};
 use crate::overlay::{Jobs, Outputs, Sealed, Side};
 use coretex_domain::policy::Decision;
+use coretex_domain::resource::Resource;
 use coretex_domain::{JobId, JobKey, Namespace};
 use coretex_ports::StoreError;
-use coretex_records::{Interner, decode, encode, row, wire};
+use coretex_records::{Interner, decode, encode, resource, row, wire};
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, params};
 use rustc_hash::FxHashMap;
@@ -294,6 +295,17 @@ impl Round<'_> {
                 .execute(params![ns, &*topic.name, record])
                 .map_err(sql)?;
         }
+        for (key, one) in &side.resources {
+            let ns = self.name(key.namespace.as_str())?;
+            match one {
+                Some(one) => self.put_resource(ns, one)?,
+                None => {
+                    prepare("DELETE FROM resources WHERE kind = ?1 AND ns = ?2 AND name = ?3")?
+                        .execute(params![key.kind as i64, ns, &*key.name])
+                        .map_err(sql)?;
+                }
+            }
+        }
         for (id, secret) in &side.secrets {
             let record = self.sealed(|buf| row::put_secret(buf, *id, secret));
             prepare("INSERT OR REPLACE INTO secrets(id, record) VALUES(?1, ?2)")?
@@ -301,6 +313,26 @@ impl Round<'_> {
                 .map_err(sql)?;
         }
         Ok(())
+    }
+}
+
+impl Round<'_> {
+    fn put_resource(&mut self, ns: i64, one: &Resource) -> Result<(), StoreError> {
+        let transaction = self.transaction;
+        let record = self.sealed(|buf| resource::put_resource(buf, one));
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO resources(kind, ns, name, create_ms, live, expire_ms, record)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )
+            .and_then(|mut statement| {
+                let expire = one.expire_time.map(|time| int(time.0));
+                let kind = one.kind as i64;
+                let create = int(one.create_time.0);
+                statement.execute(params![kind, ns, &*one.name, create, one.is_live, expire, record])
+            })
+            .map(|_| ())
+            .map_err(sql)
     }
 }
 
