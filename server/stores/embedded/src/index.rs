@@ -275,8 +275,6 @@ pub(crate) fn place_of(bytes: &[u8]) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     #[test]
