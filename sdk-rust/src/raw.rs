@@ -79,6 +79,12 @@ impl Raw {
         v1::dlq_service_client::DlqServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `SafetyService`.
+    pub fn safety(&self) -> v1::safety_service_client::SafetyServiceClient<Wire> {
+        v1::safety_service_client::SafetyServiceClient::new(self.wire())
+            .max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `EventService`.
     pub fn events(&self) -> v1::event_service_client::EventServiceClient<Wire> {
         v1::event_service_client::EventServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)

@@ -4719,6 +4719,8 @@ pub enum ErrorReason {
     InvalidPageToken = 6,
     /// INVALID_ARGUMENT: a watch token is not ours, belongs to another watch, or is ahead of what happened.
     InvalidResumeToken = 7,
+    /// INVALID_ARGUMENT: the text of a policy has mistakes. google.rpc.BadRequest names every one with line and column.
+    PolicyInvalid = 8,
     /// RESOURCE_EXHAUSTED: a request or reply is larger than the message limit. Not worth repeating as it is.
     MessageTooLarge = 20,
     /// RESOURCE_EXHAUSTED: a payload is larger than `payload_max`.
@@ -4747,6 +4749,8 @@ pub enum ErrorReason {
     NamespaceNotFound = 45,
     /// NOT_FOUND: the job left no dead letter in this namespace, or it is no longer kept.
     DeadLetterNotFound = 46,
+    /// NOT_FOUND: there is no such policy, or no such version of it.
+    PolicyNotFound = 47,
     /// ALREADY_EXISTS: the idempotency key or request id was used before with another body.
     IdempotencyConflict = 60,
     /// ALREADY_EXISTS: the chosen job id names a job with another spec.
@@ -4885,6 +4889,7 @@ impl ErrorReason {
             Self::InvalidFilter => "ERROR_REASON_INVALID_FILTER",
             Self::InvalidPageToken => "ERROR_REASON_INVALID_PAGE_TOKEN",
             Self::InvalidResumeToken => "ERROR_REASON_INVALID_RESUME_TOKEN",
+            Self::PolicyInvalid => "ERROR_REASON_POLICY_INVALID",
             Self::MessageTooLarge => "ERROR_REASON_MESSAGE_TOO_LARGE",
             Self::PayloadTooLarge => "ERROR_REASON_PAYLOAD_TOO_LARGE",
             Self::BatchTooLarge => "ERROR_REASON_BATCH_TOO_LARGE",
@@ -4899,6 +4904,7 @@ impl ErrorReason {
             Self::NodeNotFound => "ERROR_REASON_NODE_NOT_FOUND",
             Self::NamespaceNotFound => "ERROR_REASON_NAMESPACE_NOT_FOUND",
             Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
+            Self::PolicyNotFound => "ERROR_REASON_POLICY_NOT_FOUND",
             Self::IdempotencyConflict => "ERROR_REASON_IDEMPOTENCY_CONFLICT",
             Self::JobIdTaken => "ERROR_REASON_JOB_ID_TAKEN",
             Self::JobTerminal => "ERROR_REASON_JOB_TERMINAL",
@@ -4973,6 +4979,7 @@ impl ErrorReason {
             "ERROR_REASON_INVALID_FILTER" => Some(Self::InvalidFilter),
             "ERROR_REASON_INVALID_PAGE_TOKEN" => Some(Self::InvalidPageToken),
             "ERROR_REASON_INVALID_RESUME_TOKEN" => Some(Self::InvalidResumeToken),
+            "ERROR_REASON_POLICY_INVALID" => Some(Self::PolicyInvalid),
             "ERROR_REASON_MESSAGE_TOO_LARGE" => Some(Self::MessageTooLarge),
             "ERROR_REASON_PAYLOAD_TOO_LARGE" => Some(Self::PayloadTooLarge),
             "ERROR_REASON_BATCH_TOO_LARGE" => Some(Self::BatchTooLarge),
@@ -4987,6 +4994,7 @@ impl ErrorReason {
             "ERROR_REASON_NODE_NOT_FOUND" => Some(Self::NodeNotFound),
             "ERROR_REASON_NAMESPACE_NOT_FOUND" => Some(Self::NamespaceNotFound),
             "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
+            "ERROR_REASON_POLICY_NOT_FOUND" => Some(Self::PolicyNotFound),
             "ERROR_REASON_IDEMPOTENCY_CONFLICT" => Some(Self::IdempotencyConflict),
             "ERROR_REASON_JOB_ID_TAKEN" => Some(Self::JobIdTaken),
             "ERROR_REASON_JOB_TERMINAL" => Some(Self::JobTerminal),
@@ -5050,6 +5058,1275 @@ impl ErrorReason {
             "ERROR_REASON_BACKUP_FAILED" => Some(Self::BackupFailed),
             _ => None,
         }
+    }
+}
+/// A policy, as one of its versions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Policy {
+    /// Its name, `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`; the one named in the bundle.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Number of this version, from 1. 0: the built-in policy.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// Whether this version is judged by.
+    #[prost(bool, tag = "3")]
+    pub in_force: bool,
+    /// Whether this version is judged silently beside the one in force.
+    #[prost(bool, tag = "4")]
+    pub is_shadow: bool,
+    /// Hash of what the bundle says, whatever its spacing and comments: 64 hexadecimal digits.
+    #[prost(string, tag = "5")]
+    pub digest: ::prost::alloc::string::String,
+    /// The bundle as it was applied. FULL view only.
+    #[prost(string, tag = "6")]
+    pub yaml: ::prost::alloc::string::String,
+    /// What the bundle says about itself.
+    #[prost(string, tag = "7")]
+    pub description: ::prost::alloc::string::String,
+    /// How many rules it has.
+    #[prost(uint32, tag = "8")]
+    pub rule_count: u32,
+    /// Who applied this version. Empty when nobody was asked to log in; `file:…` for a policy from the settings.
+    #[prost(string, tag = "9")]
+    pub actor: ::prost::alloc::string::String,
+    /// What they said about it.
+    #[prost(string, tag = "10")]
+    pub comment: ::prost::alloc::string::String,
+    /// When this version was made.
+    #[prost(message, optional, tag = "11")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Revision of the policy as a whole: rises with every change of what is in force or shadow.
+    #[prost(uint64, tag = "12")]
+    pub revision: u64,
+    /// What the shadow would have decided otherwise since it was applied, on this node. Only on a policy with a shadow, FULL view.
+    #[prost(message, optional, tag = "13")]
+    pub shadow_report: ::core::option::Option<PolicyComparison>,
+}
+/// Two policies compared over jobs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicyComparison {
+    /// Jobs judged by both.
+    #[prost(uint64, tag = "1")]
+    pub judged: u64,
+    /// Jobs with another verdict.
+    #[prost(uint64, tag = "2")]
+    pub changed: u64,
+    /// Jobs with the same verdict on other terms: another rule, reason, constraints, approval or rate.
+    #[prost(uint64, tag = "3")]
+    pub other_terms: u64,
+    /// By old and new verdict, those without a change included.
+    #[prost(message, repeated, tag = "4")]
+    pub pairs: ::prost::alloc::vec::Vec<VerdictPair>,
+    /// By rule, those that decided at least one job under either.
+    #[prost(message, repeated, tag = "5")]
+    pub rules: ::prost::alloc::vec::Vec<RuleComparison>,
+}
+/// Jobs that had one verdict and would have another.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerdictPair {
+    /// Under the policies in force.
+    #[prost(enumeration = "Verdict", tag = "1")]
+    pub old: i32,
+    /// With the candidate.
+    #[prost(enumeration = "Verdict", tag = "2")]
+    pub new: i32,
+    /// How many.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// A few of them.
+    #[prost(message, repeated, tag = "4")]
+    pub samples: ::prost::alloc::vec::Vec<ComparedJob>,
+}
+/// What a rule decides under either.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleComparison {
+    /// The rule; `default` for the default of the policy.
+    #[prost(string, tag = "1")]
+    pub rule_id: ::prost::alloc::string::String,
+    /// Jobs it decides under the policies in force.
+    #[prost(uint64, tag = "2")]
+    pub old_count: u64,
+    /// Jobs it decides with the candidate.
+    #[prost(uint64, tag = "3")]
+    pub new_count: u64,
+    /// Jobs it decides under either and whose verdict changes.
+    #[prost(uint64, tag = "4")]
+    pub changed: u64,
+}
+/// One job judged by both.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ComparedJob {
+    /// Its id; for a shadow, its namespace and topic.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Verdict under the policies in force.
+    #[prost(enumeration = "Verdict", tag = "2")]
+    pub old: i32,
+    /// Verdict with the candidate.
+    #[prost(enumeration = "Verdict", tag = "3")]
+    pub new: i32,
+    /// Rule that decides under the policies in force.
+    #[prost(string, tag = "4")]
+    pub old_rule_id: ::prost::alloc::string::String,
+    /// Rule that decides with the candidate.
+    #[prost(string, tag = "5")]
+    pub new_rule_id: ::prost::alloc::string::String,
+    /// The candidate's reason.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// A rule that was considered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsideredRule {
+    /// Policy it is of.
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// The rule.
+    #[prost(string, tag = "2")]
+    pub rule_id: ::prost::alloc::string::String,
+    /// What it would say.
+    #[prost(enumeration = "Verdict", tag = "3")]
+    pub verdict: i32,
+    /// What became of it.
+    #[prost(enumeration = "RuleStanding", tag = "4")]
+    pub standing: i32,
+    /// Why, in words.
+    #[prost(string, tag = "5")]
+    pub message: ::prost::alloc::string::String,
+}
+/// A decision and the job it was about.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecisionRecord {
+    /// The decision.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// Job it was about.
+    #[prost(string, tag = "2")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Namespace of the job.
+    #[prost(string, tag = "3")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Topic of the job.
+    #[prost(string, tag = "4")]
+    pub topic: ::prost::alloc::string::String,
+    /// Where the job stands now.
+    #[prost(enumeration = "JobState", tag = "5")]
+    pub state: i32,
+    /// Hash of what was judged, 32 hexadecimal digits: an edited job has another.
+    #[prost(string, tag = "6")]
+    pub spec_hash: ::prost::alloc::string::String,
+    /// Who submitted the job. Empty when nobody was asked to log in.
+    #[prost(string, tag = "7")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Request of CheckPolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckPolicyRequest {
+    /// Job that would be submitted.
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<JobSpec>,
+    /// Judge as if this identity submitted it. Empty: as the caller. At most 256 bytes.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Response of CheckPolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckPolicyResponse {
+    /// What the policies say. It has no id: nothing was recorded.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+}
+/// Request of ExplainPolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainPolicyRequest {
+    /// Job that would be submitted.
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<JobSpec>,
+    /// Judge as if this identity submitted it. Empty: as the caller. At most 256 bytes.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Response of ExplainPolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainPolicyResponse {
+    /// What the policies say. It has no id: nothing was recorded.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// Every rule, in the order in which rules are considered: `deny` rules first.
+    #[prost(message, repeated, tag = "2")]
+    pub considered: ::prost::alloc::vec::Vec<ConsideredRule>,
+}
+/// Request of SimulatePolicy.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SimulatePolicyRequest {
+    /// Name of the policy the candidate takes the place of.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The candidate as a bundle. Exactly one of `yaml` and `version`.
+    #[prost(string, tag = "2")]
+    pub yaml: ::prost::alloc::string::String,
+    /// The candidate as a version there is. Exactly one of `yaml` and `version`.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// Which jobs to judge, in the grammar of ListJobs. Empty: all that are kept.
+    #[prost(string, tag = "4")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most jobs to judge, newest first, 1 to 100,000. Default 10,000.
+    #[prost(uint32, tag = "5")]
+    pub max_jobs: u32,
+    /// Most samples of each pair of verdicts, up to 100. Default 10.
+    #[prost(uint32, tag = "6")]
+    pub max_samples: u32,
+}
+/// Response of SimulatePolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SimulatePolicyResponse {
+    /// What would change.
+    #[prost(message, optional, tag = "1")]
+    pub comparison: ::core::option::Option<PolicyComparison>,
+    /// False when more jobs match than were judged, for `max_jobs` or because ten seconds were over.
+    #[prost(bool, tag = "2")]
+    pub exact: bool,
+    /// What differs between the policy in force and the candidate, one line each.
+    #[prost(string, repeated, tag = "3")]
+    pub differences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Request of ApplyPolicy.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApplyPolicyRequest {
+    /// Name of the policy. Must be the `name` of the bundle.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The bundle. At most 4 MiB less what else is in the message.
+    #[prost(string, tag = "2")]
+    pub yaml: ::prost::alloc::string::String,
+    /// Only check it: nothing is changed.
+    #[prost(bool, tag = "3")]
+    pub validate_only: bool,
+    /// Judge by it silently beside the policy in force, and count what would change.
+    #[prost(bool, tag = "4")]
+    pub shadow: bool,
+    /// Apply only if the policy is at this revision; 0 means any.
+    #[prost(uint64, tag = "5")]
+    pub revision: u64,
+    /// Kept with the version. At most 1,024 bytes.
+    #[prost(string, tag = "6")]
+    pub comment: ::prost::alloc::string::String,
+    /// Names this call for 24 hours: a repeat changes nothing. At most 128 bytes.
+    #[prost(string, tag = "7")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of ApplyPolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyPolicyResponse {
+    /// The version as it stands now. With `validate_only`: as it would stand, without a number.
+    #[prost(message, optional, tag = "1")]
+    pub policy: ::core::option::Option<Policy>,
+    /// Whether a new version was made.
+    #[prost(bool, tag = "2")]
+    pub created: bool,
+    /// What differs from the version that was in force, one line each.
+    #[prost(string, repeated, tag = "3")]
+    pub differences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is not wrong but looks like a mistake, such as a rule that can never decide.
+    #[prost(message, repeated, tag = "4")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+}
+/// Request of GetPolicy.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPolicyRequest {
+    /// Name of the policy.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which version; 0 means the one in force, or the shadow where none is in force.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// How much of it. Default FULL.
+    #[prost(enumeration = "View", tag = "3")]
+    pub view: i32,
+}
+/// Response of GetPolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetPolicyResponse {
+    /// The policy.
+    #[prost(message, optional, tag = "1")]
+    pub policy: ::core::option::Option<Policy>,
+}
+/// Request of ListPolicies.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPoliciesRequest {
+    /// Fields: `name`, `in_force` (true or false), `shadow` (true or false). Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most policies of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `name asc` (default) or `name desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// How much of each. Default BASIC.
+    #[prost(enumeration = "View", tag = "5")]
+    pub view: i32,
+}
+/// Response of ListPolicies.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPoliciesResponse {
+    /// The policies as the version in force, or else the shadow, or else the newest version.
+    #[prost(message, repeated, tag = "1")]
+    pub policies: ::prost::alloc::vec::Vec<Policy>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// What decisions of now name as `policy_version`: it stands for all policies in force together.
+    #[prost(string, tag = "3")]
+    pub policy_version: ::prost::alloc::string::String,
+}
+/// Request of ListPolicyVersions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPolicyVersionsRequest {
+    /// Name of the policy.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Most versions of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// How much of each. Default BASIC.
+    #[prost(enumeration = "View", tag = "4")]
+    pub view: i32,
+}
+/// Response of ListPolicyVersions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPolicyVersionsResponse {
+    /// The versions, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub policies: ::prost::alloc::vec::Vec<Policy>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of RollbackPolicy.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackPolicyRequest {
+    /// Name of the policy.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Version to put in force, from 1.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// Only if the policy is at this revision; 0 means any.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Why. At most 1,024 bytes.
+    #[prost(string, tag = "4")]
+    pub comment: ::prost::alloc::string::String,
+    /// Names this call for 24 hours: a repeat changes nothing. At most 128 bytes.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of RollbackPolicy.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RollbackPolicyResponse {
+    /// The version that is in force now.
+    #[prost(message, optional, tag = "1")]
+    pub policy: ::core::option::Option<Policy>,
+    /// What differs from the version that was in force, one line each.
+    #[prost(string, repeated, tag = "2")]
+    pub differences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Request of DeletePolicy.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletePolicyRequest {
+    /// Name of the policy.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Take only its shadow away.
+    #[prost(bool, tag = "2")]
+    pub shadow: bool,
+    /// Only if the policy is at this revision; 0 means any.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Names this call for 24 hours: a repeat changes nothing. At most 128 bytes.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of DeletePolicy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletePolicyResponse {
+    /// Whether something was in force or shadow and is not any more.
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+}
+/// Request of ListDecisions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDecisionsRequest {
+    /// Fields: those of ListJobs, and `decision.verdict`, `decision.rule_id`, `decision.policy`, `decision.policy_version`. Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most decisions of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `create_time desc` (default) or `create_time asc`, of the job.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// Response of ListDecisions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDecisionsResponse {
+    /// The decisions.
+    #[prost(message, repeated, tag = "1")]
+    pub decisions: ::prost::alloc::vec::Vec<DecisionRecord>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What became of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RuleStanding {
+    /// Not set. Never sent.
+    Unspecified = 0,
+    /// It decided.
+    Decides = 1,
+    /// The job misses one of its match keys.
+    NoMatch = 2,
+    /// Its match keys are met, its condition is false.
+    ConditionFalse = 3,
+    /// Its match keys are met, its condition has no value.
+    ConditionFailed = 4,
+    /// Its match keys are met too, but a rule before it decided.
+    TooLate = 5,
+}
+impl RuleStanding {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RULE_STANDING_UNSPECIFIED",
+            Self::Decides => "RULE_STANDING_DECIDES",
+            Self::NoMatch => "RULE_STANDING_NO_MATCH",
+            Self::ConditionFalse => "RULE_STANDING_CONDITION_FALSE",
+            Self::ConditionFailed => "RULE_STANDING_CONDITION_FAILED",
+            Self::TooLate => "RULE_STANDING_TOO_LATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RULE_STANDING_UNSPECIFIED" => Some(Self::Unspecified),
+            "RULE_STANDING_DECIDES" => Some(Self::Decides),
+            "RULE_STANDING_NO_MATCH" => Some(Self::NoMatch),
+            "RULE_STANDING_CONDITION_FALSE" => Some(Self::ConditionFalse),
+            "RULE_STANDING_CONDITION_FAILED" => Some(Self::ConditionFailed),
+            "RULE_STANDING_TOO_LATE" => Some(Self::TooLate),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod safety_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// What may run: the policies in force, what they say about a job, and what they have said.
+    ///
+    /// A policy is a bundle of rules in YAML, kept with all its versions. Every policy that was applied is in force, all of them together as one:
+    /// the `deny` rules of all of them first, then the other rules in the order of the policies' names, `default` last; if no rule speaks, the default
+    /// of the policy `default` holds. While no policy `default` was applied, the built-in one stands in its place.
+    /// Policies belong to the installation, not to a namespace: rules say by `tenants` whom they are about.
+    #[derive(Debug, Clone)]
+    pub struct SafetyServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> SafetyServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> SafetyServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SafetyServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Says what the policies in force say about a job, and records nothing. Neither approvals nor rates are used up by asking.
+        /// Errors: INVALID_ARGUMENT per field of the spec.
+        pub async fn check_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckPolicyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/CheckPolicy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "CheckPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The same, with every rule that was considered and why it did not decide.
+        /// Errors: INVALID_ARGUMENT per field of the spec.
+        pub async fn explain_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainPolicyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/ExplainPolicy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "ExplainPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Judges recorded jobs of the namespace by a candidate in place of the policy of its name, and says what would change.
+        /// Errors: INVALID_ARGUMENT `POLICY_INVALID` with every mistake, `INVALID_FILTER`; NOT_FOUND `POLICY_NOT_FOUND`.
+        pub async fn simulate_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SimulatePolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::SimulatePolicyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/SimulatePolicy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "SimulatePolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts a policy in force on this node at the reply, on all within 1 s; or beside the one in force as its shadow. A text that says the same as the
+        /// present version makes no new one. Jobs that wait are judged again before they start; running ones go on as they were allowed.
+        /// Errors: INVALID_ARGUMENT `POLICY_INVALID` with every mistake; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        pub async fn apply_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplyPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyPolicyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/ApplyPolicy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "ApplyPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a policy: the version in force, or any other.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`.
+        pub async fn get_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetPolicyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/GetPolicy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "GetPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the policies by name.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_policies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPoliciesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListPoliciesResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/ListPolicies");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "ListPolicies"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the versions of a policy, newest first.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        pub async fn list_policy_versions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPolicyVersionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListPolicyVersionsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/ListPolicyVersions");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "ListPolicyVersions"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts an earlier version in force again, or one that was a shadow so far. The version keeps its number.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        pub async fn rollback_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RollbackPolicyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/RollbackPolicy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "RollbackPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a policy out of force, or only its shadow away. Its versions stay and can be put in force again by RollbackPolicy.
+        /// Without a policy `default` the built-in one stands in its place. Deleting one that is not in force is OK.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        pub async fn delete_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeletePolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletePolicyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/DeletePolicy");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "DeletePolicy"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists what was decided about the jobs of the namespace, in the order of their create times, newest first unless asked otherwise.
+        /// Of a job that was judged more than once the newest decision is listed; its history has the earlier ones.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_decisions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDecisionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListDecisionsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.SafetyService/ListDecisions");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.SafetyService", "ListDecisions"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod safety_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SafetyServiceServer.
+    #[async_trait]
+    pub trait SafetyService: std::marker::Send + std::marker::Sync + 'static {
+        /// Says what the policies in force say about a job, and records nothing. Neither approvals nor rates are used up by asking.
+        /// Errors: INVALID_ARGUMENT per field of the spec.
+        async fn check_policy(
+            &self,
+            request: tonic::Request<super::CheckPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckPolicyResponse>, tonic::Status>;
+        /// The same, with every rule that was considered and why it did not decide.
+        /// Errors: INVALID_ARGUMENT per field of the spec.
+        async fn explain_policy(
+            &self,
+            request: tonic::Request<super::ExplainPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainPolicyResponse>, tonic::Status>;
+        /// Judges recorded jobs of the namespace by a candidate in place of the policy of its name, and says what would change.
+        /// Errors: INVALID_ARGUMENT `POLICY_INVALID` with every mistake, `INVALID_FILTER`; NOT_FOUND `POLICY_NOT_FOUND`.
+        async fn simulate_policy(
+            &self,
+            request: tonic::Request<super::SimulatePolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::SimulatePolicyResponse>, tonic::Status>;
+        /// Puts a policy in force on this node at the reply, on all within 1 s; or beside the one in force as its shadow. A text that says the same as the
+        /// present version makes no new one. Jobs that wait are judged again before they start; running ones go on as they were allowed.
+        /// Errors: INVALID_ARGUMENT `POLICY_INVALID` with every mistake; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        async fn apply_policy(
+            &self,
+            request: tonic::Request<super::ApplyPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyPolicyResponse>, tonic::Status>;
+        /// Returns a policy: the version in force, or any other.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`.
+        async fn get_policy(
+            &self,
+            request: tonic::Request<super::GetPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetPolicyResponse>, tonic::Status>;
+        /// Lists the policies by name.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_policies(
+            &self,
+            request: tonic::Request<super::ListPoliciesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListPoliciesResponse>, tonic::Status>;
+        /// Lists the versions of a policy, newest first.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        async fn list_policy_versions(
+            &self,
+            request: tonic::Request<super::ListPolicyVersionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListPolicyVersionsResponse>, tonic::Status>;
+        /// Puts an earlier version in force again, or one that was a shadow so far. The version keeps its number.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        async fn rollback_policy(
+            &self,
+            request: tonic::Request<super::RollbackPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RollbackPolicyResponse>, tonic::Status>;
+        /// Takes a policy out of force, or only its shadow away. Its versions stay and can be put in force again by RollbackPolicy.
+        /// Without a policy `default` the built-in one stands in its place. Deleting one that is not in force is OK.
+        /// Errors: NOT_FOUND `POLICY_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        async fn delete_policy(
+            &self,
+            request: tonic::Request<super::DeletePolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletePolicyResponse>, tonic::Status>;
+        /// Lists what was decided about the jobs of the namespace, in the order of their create times, newest first unless asked otherwise.
+        /// Of a job that was judged more than once the newest decision is listed; its history has the earlier ones.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_decisions(
+            &self,
+            request: tonic::Request<super::ListDecisionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListDecisionsResponse>, tonic::Status>;
+    }
+    /// What may run: the policies in force, what they say about a job, and what they have said.
+    ///
+    /// A policy is a bundle of rules in YAML, kept with all its versions. Every policy that was applied is in force, all of them together as one:
+    /// the `deny` rules of all of them first, then the other rules in the order of the policies' names, `default` last; if no rule speaks, the default
+    /// of the policy `default` holds. While no policy `default` was applied, the built-in one stands in its place.
+    /// Policies belong to the installation, not to a namespace: rules say by `tenants` whom they are about.
+    #[derive(Debug)]
+    pub struct SafetyServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SafetyServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SafetyServiceServer<T>
+    where
+        T: SafetyService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.SafetyService/CheckPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckPolicySvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::CheckPolicyRequest> for CheckPolicySvc<T> {
+                        type Response = super::CheckPolicyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::check_policy(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/ExplainPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainPolicySvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::ExplainPolicyRequest> for ExplainPolicySvc<T> {
+                        type Response = super::ExplainPolicyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::explain_policy(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/SimulatePolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct SimulatePolicySvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::SimulatePolicyRequest> for SimulatePolicySvc<T> {
+                        type Response = super::SimulatePolicyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SimulatePolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::simulate_policy(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SimulatePolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/ApplyPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplyPolicySvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::ApplyPolicyRequest> for ApplyPolicySvc<T> {
+                        type Response = super::ApplyPolicyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplyPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::apply_policy(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplyPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/GetPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPolicySvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::GetPolicyRequest> for GetPolicySvc<T> {
+                        type Response = super::GetPolicyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::GetPolicyRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as SafetyService>::get_policy(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/ListPolicies" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPoliciesSvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::ListPoliciesRequest> for ListPoliciesSvc<T> {
+                        type Response = super::ListPoliciesResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPoliciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::list_policies(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPoliciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/ListPolicyVersions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPolicyVersionsSvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::ListPolicyVersionsRequest>
+                        for ListPolicyVersionsSvc<T>
+                    {
+                        type Response = super::ListPolicyVersionsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPolicyVersionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SafetyService>::list_policy_versions(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPolicyVersionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/RollbackPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackPolicySvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::RollbackPolicyRequest> for RollbackPolicySvc<T> {
+                        type Response = super::RollbackPolicyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::rollback_policy(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackPolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/DeletePolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeletePolicySvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::DeletePolicyRequest> for DeletePolicySvc<T> {
+                        type Response = super::DeletePolicyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeletePolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::delete_policy(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeletePolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.SafetyService/ListDecisions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDecisionsSvc<T: SafetyService>(pub Arc<T>);
+                    impl<T: SafetyService> tonic::server::UnaryService<super::ListDecisionsRequest> for ListDecisionsSvc<T> {
+                        type Response = super::ListDecisionsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDecisionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as SafetyService>::list_decisions(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDecisionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for SafetyServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.SafetyService";
+    impl<T> tonic::server::NamedService for SafetyServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
     }
 }
 /// A kind of work.

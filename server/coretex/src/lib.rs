@@ -5,7 +5,7 @@
 pub mod cli;
 pub mod logging;
 pub mod outcome;
-pub mod rules;
+pub mod policy_file;
 pub mod settings;
 pub mod units;
 pub mod wiring;

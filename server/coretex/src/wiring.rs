@@ -1,9 +1,8 @@
 //! A server put together, in the order its parts depend on each other; taken apart the other way round.
 
-use crate::rules;
+use crate::policy_file;
 use crate::settings::{Ack, Place, Settings};
 use coretex_domain::Span;
-use coretex_domain::policy::Policy;
 use coretex_engine::Engine;
 use coretex_engine::clock::{SystemClock, SystemDice};
 use coretex_gateway::{ApiKeys, GatewaySettings, Identity};
@@ -30,7 +29,8 @@ pub struct Server {
     address: SocketAddr,
     shutdown: oneshot::Sender<()>,
     gateway: JoinHandle<std::io::Result<()>>,
-    metrics: Option<JoinHandle<std::io::Result<()>>>,
+    /// Go with the process; nobody waits for them.
+    followers: Vec<JoinHandle<()>>,
     stop_max: Duration,
 }
 
@@ -62,11 +62,24 @@ pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Resul
     let store = open_store(settings).await?;
     let token_key = token_key(settings, &env)?;
     let engine = Engine::start(store, env, engine_settings(settings)).await?;
+    let mut policy = None;
+    if let Some(file) = &settings.policy.file {
+        // Before anybody is served.
+        let taken = policy_file::apply(&engine, file).await;
+        taken.map_err(|refusal| StartError::Machine(format!("{}: {refusal}", file.path.display())))?;
+        policy = Some(tokio::spawn(policy_file::follow(engine.clone(), file.clone())));
+    }
     let gateway_settings = gateway_settings(settings, address, token_key);
     let metrics = listeners.metrics.map(|listener| {
         // Goes with the process: a scrape that is cut off is repeated.
         let counts = gateway_settings.counts.clone();
-        tokio::spawn(coretex_gateway::serve_metrics(listener, engine.clone(), counts, std::future::pending()))
+        let serving =
+            coretex_gateway::serve_metrics(listener, engine.clone(), counts, std::future::pending());
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the listener of the metrics failed");
+            }
+        })
     });
     let (shutdown, asked) = oneshot::channel::<()>();
     let gateway =
@@ -75,7 +88,8 @@ pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Resul
             let _ = asked.await;
         }));
     let stop_max = settings.engine.drain_grace + STOP_MARGIN;
-    Ok(Server { engine, address, shutdown, gateway, metrics, stop_max })
+    let followers = [metrics, policy].into_iter().flatten().collect();
+    Ok(Server { engine, address, shutdown, gateway, followers, stop_max })
 }
 
 async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StartError> {
@@ -143,7 +157,6 @@ fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
         heartbeat: span(engine.heartbeat),
         drain_grace: span(engine.drain_grace),
         open_jobs_max: engine.open_jobs_max,
-        policy: Arc::new(settings.policy.bundle.clone().map_or_else(Policy::built_in, rules::policy)),
         ..coretex_engine::api::Settings::default()
     }
 }
@@ -222,7 +235,7 @@ impl Server {
 
     /// Lets workers and callers go, finishes what runs within the grace, closes the store. False when that took too long.
     pub async fn stop(self) -> bool {
-        let Server { engine, shutdown, gateway, metrics, stop_max, .. } = self;
+        let Server { engine, shutdown, gateway, followers, stop_max, .. } = self;
         let tidy = async {
             // The order of starting, backwards. The mouth tells workers to leave, and waits for them within its grace.
             // It may have ended by itself.
@@ -231,18 +244,14 @@ impl Server {
             engine.stop().await;
         };
         let was_tidy = tokio::time::timeout(stop_max, tidy).await.is_ok();
-        if let Some(metrics) = metrics {
-            metrics.abort();
-        }
+        followers.iter().for_each(JoinHandle::abort);
         was_tidy
     }
 
     /// Ends it as a power cut would: nothing is finished, nothing is said. What was acknowledged is in the store.
     pub fn abandon(self) {
         self.gateway.abort();
-        if let Some(metrics) = self.metrics {
-            metrics.abort();
-        }
+        self.followers.iter().for_each(JoinHandle::abort);
     }
 }
 

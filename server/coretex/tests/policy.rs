@@ -142,7 +142,7 @@ async fn a_server_judges_by_a_bundle_of_its_own() {
 
 #[test]
 fn a_server_does_not_start_with_rules_it_cannot_keep() {
-    let (_kept, asks) = file("asks.yaml", BUNDLE);
+    let (_kept, unnamed) = file("unnamed.yaml", &RULES.replace("default: allow", "default: deny"));
     let start = |policy: &str| {
         let set = format!("policy.file={policy}");
         let output = Command::new(BINARY)
@@ -151,12 +151,91 @@ fn a_server_does_not_start_with_rules_it_cannot_keep() {
             .unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, why) = start(&asks);
+    let (code, why) = start(&unnamed);
     assert_eq!(code, Some(78), "{why}");
-    assert!(why.contains("R10") && why.contains("rule prod-writes: require_approval is not served"), "{why}");
+    assert!(
+        why.contains("R10") && why.contains("only the policy named default decides by its default"),
+        "{why}"
+    );
     let (code, why) = start("/nowhere.yaml");
     assert!(code == Some(78) && why.contains("cannot read /nowhere.yaml"), "{why}");
     let (_bad, bad) = file("bad.yaml", &RULES.replace("topics", "topic"));
     let (code, why) = start(&bad);
     assert!(code == Some(78) && why.contains("did you mean `topics`?"), "{why}");
+}
+
+/// The same at a server.
+fn ask(server: &ServerProcess, args: &[&str]) -> (i32, String, String) {
+    policy(&[args, &["--addr", &server.addr()]].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_applied_tried_and_rolled_back_from_the_command_line() {
+    let server = ServerProcess::builder().unwrap().binary(BINARY).start().await.unwrap();
+    let client = server.client().await.unwrap();
+    let (_one, one) = file("one.yaml", RULES);
+    let (_two, two) = file("two.yaml", &RULES.replace("env: prod", "env: staging"));
+    let (code, out, why) = ask(&server, &["apply", &one, "--comment", "ops own prod"]);
+    assert!(code == 0 && out.starts_with("house version 1 is in force\n"), "{out}{why}");
+    client.submit(deploy("prod", "me")).await.unwrap();
+    client.submit(deploy("staging", "me")).await.unwrap();
+    let (_, out, why) = ask(&server, &["decisions", "--verdict", "deny"]);
+    assert!(out.contains("no-prod") && out.lines().count() == 2, "{out}{why}");
+    let (_, out, why) = ask(&server, &["simulate", &two]);
+    assert!(out.contains("2 jobs judged: 2 with another verdict"), "{out}{why}");
+    assert!(out.contains("ALLOW -> DENY: 1") && out.contains("house/no-prod"), "{out}");
+    let (_, out, _) = ask(&server, &["apply", &two, "--validate-only"]);
+    assert!(out.contains("nothing was changed") && out.contains("match.labels"), "{out}");
+    assert_eq!(ask(&server, &["apply", &two]).0, 0);
+    let job = ["--topic", "job.deploy.web", "--label", "env=staging", "--data", r#"{"approved_by":"me"}"#];
+    let (_, out, why) = ask(&server, &[&["explain"], &job[..]].concat());
+    assert!(out.contains("DENY") && out.contains("house/no-prod (DENY): decides"), "{out}{why}");
+    assert!(out.contains("default/no-destroy"), "{out}");
+    let (_, out, why) = ask(&server, &["rollback", "house", "1"]);
+    assert!(out.starts_with("house version 1 is in force\n"), "{out}{why}");
+    let (_, out, _) = ask(&server, &[&["check"], &job[..]].concat());
+    assert!(out.contains("ALLOW"), "{out}");
+    let (_, out, _) = ask(&server, &["versions", "house"]);
+    assert!(out.contains("in force") && out.lines().count() == 3, "{out}");
+    let (_, out, _) = ask(&server, &["list", "-o", "json"]);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["policies"].as_array().map(Vec::len), Some(2), "{document}");
+    assert!(ask(&server, &["get", "house"]).1.contains("ops own prod"));
+    let (code, _, why) = ask(&server, &["rollback", "house", "9"]);
+    assert!(code == 1 && why.contains("version 9 not found"), "{why}");
+    assert_eq!(ask(&server, &["delete", "house"]).1, "house is out of force\n");
+    assert_eq!(ask(&server, &["delete", "house"]).1, "house was not in force\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_applied_survives_a_kill_and_a_file_is_taken_when_it_changes() {
+    let (rules, path) = file("rules.yaml", RULES);
+    let store = tempfile::tempdir().unwrap();
+    let start = async |with_file: bool| {
+        let builder = ServerProcess::builder().unwrap().binary(BINARY).directory(store.path().join("s"));
+        let builder = if with_file { builder.set("policy.file", &path) } else { builder };
+        builder.start().await.unwrap()
+    };
+    let mut server = start(true).await;
+    let allowed = async |server: &ServerProcess, env: &str| {
+        let client = server.client().await.unwrap();
+        let job = client.submit(deploy(env, "me")).await.unwrap();
+        client.get(job.job_id()).await.unwrap().state == JobState::Scheduled
+    };
+    assert!(!allowed(&server, "prod").await);
+    // A file that cannot be used changes nothing; the next that can is taken without a restart.
+    std::fs::write(rules.path().join("rules.yaml"), "name: house\nrules: 7\n").unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!allowed(&server, "prod").await);
+    std::fs::write(rules.path().join("rules.yaml"), RULES.replace("env: prod", "env: staging")).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !allowed(&server, "prod").await {
+        assert!(std::time::Instant::now() < deadline, "the file was not taken");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!allowed(&server, "staging").await);
+    server.kill().await.unwrap();
+    let server = start(false).await;
+    assert!(!allowed(&server, "staging").await, "what was in force is in force again");
+    assert!(allowed(&server, "prod").await);
 }

@@ -61,6 +61,8 @@ reasons! {
         "Send Hello, or Resume with a token, before any other frame.";
     DuplicateHello = "DUPLICATE_HELLO" => InvalidArgument, "A worker stream sent a second Hello or Resume.",
         "Open a new stream for a new session; use UpdateRegistration to change topics or lanes.";
+    PolicyInvalid = "POLICY_INVALID" => InvalidArgument, "The text of a policy has mistakes; every one is named with line and column.",
+        "Mend them; `coretex policy check FILE` tells the same without a server.";
     FrameTooLarge = "FRAME_TOO_LARGE" => ResourceExhausted, "A stream frame is larger than its limit.",
         "Split reports into frames of at most `limits.max_frame_bytes` of Welcome.";
     MessageTooLarge = "MESSAGE_TOO_LARGE" => ResourceExhausted, "The message is larger than the limit; trying again will not help.",
@@ -89,6 +91,8 @@ reasons! {
         "Leave the node id empty to mean the node that answers.";
     NamespaceNotFound = "NAMESPACE_NOT_FOUND" => NotFound, "There is no such namespace, or the caller may not know of it.",
         "Check the metadata entry `coretex-namespace`.";
+    PolicyNotFound = "POLICY_NOT_FOUND" => NotFound, "There is no such policy, or no such version of it.",
+        "ListPolicies and ListPolicyVersions tell what there is.";
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND" => NotFound, "The job left no dead letter in this namespace, or it is no longer kept.",
         "Check the id and the namespace; a deleted dead letter's job can still be retried with RetryJob.";
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT" => AlreadyExists, "The idempotency key or request id was used with another body.",

@@ -60,6 +60,10 @@ impl Catalog {
         self.changed.send_modify(|count| *count += 1);
     }
 
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// Takes in what was committed.
     pub(crate) fn take(&self, writes: &[Write]) {
         let mut guard = self.rows.write().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +151,7 @@ impl Engine {
 
     /// Rises with every change of what is live.
     pub fn catalog_changes(&self) -> watch::Receiver<u64> {
-        self.shared.catalog.changed.subscribe()
+        self.shared.catalog.changes()
     }
 
     /// Resources by key, live or not, as far as they exist.

@@ -13,6 +13,7 @@ mod jobs;
 mod mail;
 pub mod metrics;
 mod output;
+mod policies;
 mod retry;
 mod run;
 mod sessions;
@@ -28,6 +29,7 @@ pub use dead_letters::{
     RedriveStep, Which,
 };
 pub use events::{Amended, AmendedStream, EventStream};
+pub use policies::{Applied, Apply, Asked, BUILT_IN_BUNDLE, PolicyInfo, Simulated, differences};
 pub use sessions::{Attached, Outbox, OutputPiece, SessionHandle, lease_hash};
 pub use topics::TopicView;
 
@@ -75,11 +77,15 @@ impl Engine {
         let tasks = vec![
             tokio::spawn(sessions::watch(shared.clone())),
             tokio::spawn(supervisor::clean(shared.clone())),
+            tokio::spawn(policies::force::follow(shared.clone())),
         ];
         while !shared.is_up.load(Ordering::Acquire) && !supervisor.is_finished() {
             tokio::task::yield_now().await;
         }
-        supervisor::ensure_secret(&shared).await.map_err(|r| StoreError::Unavailable(r.message))?;
+        let unready = |refusal: Refusal| StoreError::Unavailable(refusal.message);
+        supervisor::ensure_secret(&shared).await.map_err(unready)?;
+        // Before anybody is served: what was in force when the engine stopped is in force again.
+        policies::force::refresh(&shared).await.map_err(unready)?;
         Ok(Engine {
             shared,
             tasks: Arc::new(Mutex::new(tasks)),
@@ -198,17 +204,6 @@ impl Engine {
     /// The policy in force.
     pub fn policy(&self) -> Arc<Policy> {
         self.shared.policy()
-    }
-
-    /// Puts another policy in force: jobs that wait for a verdict are asked about again at once, admitted ones before
-    /// their next lease. Returns when every loop judges by it.
-    pub async fn set_policy(&self, policy: Arc<Policy>) -> Result<(), Refusal> {
-        // First, so that a loop that is loaded meanwhile starts with it.
-        self.shared.set_policy(policy.clone());
-        for who in 0..self.shared.mailboxes.len() {
-            tell(&self.shared, who, Input::SetPolicy(policy.clone())).await?;
-        }
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::events::Events;
 use crate::mail::Mail;
 use crate::metrics::EngineMetrics;
 use crate::output::Outputs;
+use crate::policies::force::InForce;
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 use coretex_domain::policy::Policy;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     topic_rows: RwLock<Vec<Arc<Topic>>>,
     pub(crate) topic_turn: tokio::sync::Mutex<()>,
     pub(crate) catalog: Catalog,
+    pub(crate) in_force: InForce,
     policy: RwLock<Arc<Policy>>,
     /// Rung when the time of the next retention pass may have moved closer.
     pub(crate) clean_soon: Notify,
@@ -134,6 +136,7 @@ impl Shared {
             topic_rows: RwLock::default(),
             topic_turn: tokio::sync::Mutex::default(),
             catalog: Catalog::default(),
+            in_force: InForce::default(),
             policy: RwLock::new(policy),
             clean_soon: Notify::new(),
         }

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use coretex_domain::policy::Policy;
 use coretex_domain::resource::{Kind, Resource, ResourceKey};
 use coretex_domain::{Namespace, Reason, Refusal, ShardId, Span};
 use coretex_engine::Engine;
@@ -140,11 +139,4 @@ async fn after_an_unknown_outcome_the_mirror_says_what_the_store_says() {
         assert_eq!(revision(&engine), u64::from(was_committed));
         change(&engine, None, 0).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn a_policy_put_in_force_is_the_one_in_force() {
-    let engine = engine(&MemoryStore::default()).await;
-    engine.set_policy(Arc::new(Policy::built_in_at(9))).await.unwrap();
-    assert_eq!(engine.policy().version, 9);
 }

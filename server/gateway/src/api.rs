@@ -8,6 +8,7 @@ pub(crate) mod jobs;
 pub(crate) mod list;
 mod lookup;
 mod output;
+pub(crate) mod safety;
 pub(crate) mod submit_stream;
 pub(crate) mod topics;
 mod watch;

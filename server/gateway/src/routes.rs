@@ -1,6 +1,8 @@
 //! All gRPC services of the port.
 
-use crate::api::{admin::Admin, dlq::Dlq, events::Events, jobs::Jobs, topics::Topics, workers::Workers};
+use crate::api::{
+    admin::Admin, dlq::Dlq, events::Events, jobs::Jobs, safety::Safety, topics::Topics, workers::Workers,
+};
 use crate::gate::Gate;
 use crate::hot::Hot;
 use coretex_contract::FILE_DESCRIPTOR_SET;
@@ -8,6 +10,7 @@ use coretex_contract::v1::admin_service_server::AdminServiceServer;
 use coretex_contract::v1::dlq_service_server::DlqServiceServer;
 use coretex_contract::v1::event_service_server::EventServiceServer;
 use coretex_contract::v1::job_service_server::JobServiceServer;
+use coretex_contract::v1::safety_service_server::SafetyServiceServer;
 use coretex_contract::v1::topic_service_server::TopicServiceServer;
 use coretex_contract::v1::worker_service_server::WorkerServiceServer;
 use std::sync::Arc;
@@ -35,6 +38,7 @@ pub(crate) fn routes(gate: &Arc<Gate>) -> Result<(HealthReporter, Routes), tonic
         .add_service(Hot::workers(gate.clone(), tuned!(WorkerServiceServer, Workers(gate.clone()), gate)))
         .add_service(tuned!(TopicServiceServer, Topics(gate.clone()), gate))
         .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))
+        .add_service(tuned!(SafetyServiceServer, Safety(gate.clone()), gate))
         .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))
         .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate));
     if gate.settings.reflection {

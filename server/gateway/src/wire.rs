@@ -6,6 +6,7 @@ pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod json;
 pub(crate) mod payload;
+pub(crate) mod policy;
 pub(crate) mod put;
 pub(crate) mod report;
 pub(crate) mod spec;

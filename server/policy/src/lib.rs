@@ -38,6 +38,7 @@ mod matching;
 mod memo;
 mod outcome;
 mod problem;
+pub mod set;
 mod simulate;
 mod span;
 mod yaml;

@@ -136,7 +136,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Completion { shell } => completion(shell),
         Command::Version => shown::line(format!("coretex {}", env!("CARGO_PKG_VERSION"))),
         Command::DemoHandler(command) => demo::handle(command),
-        Command::Policy(command) => policy::run(command, client.output),
+        Command::Policy(command) => policy::run(command, &client),
         Command::Dev(args) => server::dev(*args),
         Command::Server(args) => server::server(*args),
         Command::Demo(args) => demo::run(args),
@@ -156,8 +156,8 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version
-        | Command::Policy(_)
         | Command::DemoHandler(_) => true,
+        Command::Policy(command) => command.is_serverless(),
         Command::Job(_)
         | Command::Dlq(_)
         | Command::Topic(_)

@@ -42,7 +42,7 @@ pub const CATALOG: &[Known] = known! {
     "tls.cert" "CORETEX_TLS_CERT" None, "/etc/coretex/tls.crt", "PEM file with the server's certificate chain";
     "tls.key" "CORETEX_TLS_KEY" None, "/etc/coretex/tls.key", "PEM file with its private key, readable by its owner only";
     "tls.client_ca" "CORETEX_TLS_CLIENT_CA" None, "/etc/coretex/clients.crt", "PEM file with the authorities of client certificates, which are then required";
-    "policy.file" "CORETEX_POLICY_FILE" None, "/etc/coretex/policy.yaml", "Bundle of rules that judges every job; left out: the built-in policy";
+    "policy.file" "CORETEX_POLICY_FILE" None, "/etc/coretex/policy.yaml", "Bundle put in force at start and whenever the file changes; left out: what was applied, else the built-in policy";
     "limits.connections_max" "CORETEX_LIMITS_CONNECTIONS_MAX" Some("10000"), "10000", "Connections at a time";
     "limits.connections_per_address_max" "CORETEX_LIMITS_CONNECTIONS_PER_ADDRESS_MAX" Some("2500"), "2500", "Connections at a time from one IPv4 address or one IPv6 /64 network";
     "limits.connection_idle_max" "CORETEX_LIMITS_CONNECTION_IDLE_MAX" Some("5m"), "5m", "How long a connection may lie idle before it is closed";

@@ -3,14 +3,16 @@
 use super::Profile;
 use super::layers::Layers;
 use super::refusal::Refusal;
-use crate::rules;
-use coretex_policy::Bundle;
+use crate::policy_file::PolicyFile;
+use coretex_domain::policy::Verdict;
+use coretex_policy::{Bundle, set};
+use std::path::PathBuf;
 
 /// Who judges.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Absent: the built-in policy.
-    pub bundle: Option<Bundle>,
+    /// Absent: whatever was applied, else the built-in policy.
+    pub file: Option<PolicyFile>,
 }
 
 const MEND: &str =
@@ -18,7 +20,7 @@ const MEND: &str =
 
 impl Policy {
     pub fn build(layers: &mut Layers) -> Option<Policy> {
-        let Some(path) = layers.text("policy.file") else { return Some(Policy { bundle: None }) };
+        let Some(path) = layers.text("policy.file") else { return Some(Policy { file: None }) };
         let refuse = |layers: &mut Layers, message: String| {
             layers.refuse_at("policy.file", Refusal::new("R10", message, MEND));
         };
@@ -36,17 +38,18 @@ impl Policy {
                 return None;
             }
         };
-        let unserved = rules::unserved(&bundle);
-        if !unserved.is_empty() {
-            refuse(layers, format!("{path} cannot be used: {}", unserved.join("; ")));
+        if &*bundle.name != set::DEFAULT && bundle.default == Verdict::Deny {
+            let told =
+                "only the policy named default decides by its default; name it so, or write `default: allow`";
+            refuse(layers, format!("{path} cannot be used: {told}"));
             return None;
         }
-        Some(Policy { bundle: Some(bundle) })
+        Some(Policy { file: Some(PolicyFile { path: PathBuf::from(path), yaml: text, bundle }) })
     }
 
     /// A server for others does not allow everything.
     pub fn validate(&self, profile: Profile, layers: &mut Layers) {
-        if profile == Profile::Production && self.bundle.as_ref().is_some_and(Bundle::allows_all) {
+        if profile == Profile::Production && self.file.as_ref().is_some_and(|file| file.bundle.allows_all()) {
             let message = "the bundle allows everything";
             let mend = "write a rule that denies, or leave policy.file out to keep the built-in policy";
             layers.refuse_at("policy.file", Refusal::new("R10", message, mend));

@@ -46,7 +46,7 @@ fn name_of(text: &str) -> Result<Arc<str>, Refusal> {
 }
 
 /// Names a call by its request id, so that a repeat of it is known.
-fn once(method: &str, request_id: &str, request: &impl Message) -> Option<Once> {
+pub(crate) fn once(method: &str, request_id: &str, request: &impl Message) -> Option<Once> {
     let hash = |parts: &[&[u8]]| {
         let mut hash = blake3::Hasher::new();
         for part in parts {

@@ -177,6 +177,20 @@ fn decision(job: &Job, decision: &Decision) -> pb::Decision {
     let at = job.history.iter().rposition(|entry| rests_on_decision(&entry.event));
     pb::Decision {
         decision_id: at.map(|n| decision_id(job, n)).unwrap_or_default(),
+        decide_time: at.and_then(|n| job.history.get(n)).map(|entry| timestamp(entry.time)),
+        ..unrecorded(decision)
+    }
+}
+
+/// The same, as far as there is one.
+pub(crate) fn decision_on(job: &Job) -> Option<pb::Decision> {
+    job.decision.as_deref().map(|on| decision(job, on))
+}
+
+/// What a policy says, without the record of it.
+pub(crate) fn unrecorded(decision: &Decision) -> pb::Decision {
+    pb::Decision {
+        decision_id: String::new(),
         verdict: verdict(decision.verdict).into(),
         rule_id: decision.rule_id.to_string(),
         reason: decision.reason.to_string(),
@@ -193,7 +207,7 @@ fn decision(job: &Job, decision: &Decision) -> pb::Decision {
             .collect(),
         policy_version: decision.policy_version.to_string(),
         policy: decision.policy.to_string(),
-        decide_time: at.and_then(|n| job.history.get(n)).map(|entry| timestamp(entry.time)),
+        decide_time: None,
     }
 }
 

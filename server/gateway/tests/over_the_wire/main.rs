@@ -5,6 +5,7 @@ mod dlq;
 mod jobs;
 mod limits;
 mod running_server;
+mod safety;
 mod streams;
 mod tls;
 mod transport;

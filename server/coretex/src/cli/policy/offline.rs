@@ -1,101 +1,36 @@
-//! `coretex policy`: look at bundles before anybody is judged by them. No server is asked.
+//! Bundles looked at before anybody is judged by them. No server is asked.
 
-use super::input;
-use super::shown::{Format, line, out, print_document};
-use super::table::facts;
+use super::super::input;
+use super::super::shown::{Format, line, out, print_document};
+use super::super::table::facts;
+use super::job::JobArgs;
 use crate::outcome::{Failure, Outcome, REFUSED};
 use coretex_contract::v1::payload::Body;
-use coretex_policy::{Bundle, Considered, Facts, Memo, Outcome as Ruled, compile, diff, explain, word};
+use coretex_policy::{
+    Bundle, Considered, Facts, Memo, Outcome as Ruled, Problems, compile, diff, explain, word,
+};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Commands about policy bundles.
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum PolicyCommand {
-    /// Check bundles: every mistake with its line, and rules that can never decide
-    Check {
-        /// YAML files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
-    /// Say what a bundle decides about a job, and why every rule does or does not
-    Explain(Box<ExplainArgs>),
-    /// Show what differs between two bundles
-    Diff {
-        /// The bundle as it was
-        old: PathBuf,
-        /// The bundle as it would be
-        new: PathBuf,
-    },
-}
-
-/// The job to be judged.
-#[derive(Debug, clap::Args)]
-pub(super) struct ExplainArgs {
-    /// YAML file
-    file: PathBuf,
-    /// Topic of the job
-    #[arg(long)]
-    topic: String,
-    /// Namespace it is submitted in
-    #[arg(long, default_value = "default", value_name = "NAME")]
-    tenant: String,
-    /// Who submits it
-    #[arg(long, default_value = "")]
-    actor: String,
-    /// Kind of actor, for example service
-    #[arg(long, default_value = "", value_name = "TYPE")]
-    actor_type: String,
-    /// What it is about to exercise; may be repeated
-    #[arg(long = "capability", value_name = "NAME")]
-    capabilities: Vec<String>,
-    /// What makes it risky; may be repeated
-    #[arg(long = "risk-tag", value_name = "TAG")]
-    risk_tags: Vec<String>,
-    /// What its worker must have; may be repeated
-    #[arg(long, value_name = "NAME")]
-    requires: Vec<String>,
-    /// Label; may be repeated
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = input::pair)]
-    labels: Vec<(String, String)>,
-    /// Pack it comes from
-    #[arg(long, default_value = "")]
-    pack: String,
-    /// Priority, 0 (least) to 9 (most)
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=9))]
-    priority: u8,
-    /// Payload: JSON, @FILE or - for standard input
-    #[arg(long, value_name = "JSON")]
-    data: Option<String>,
-    /// Media type of the payload, if it is not JSON
-    #[arg(long, value_name = "TYPE", requires = "data")]
-    content_type: Option<String>,
-}
-
-/// Runs the command.
-pub(super) fn run(command: PolicyCommand, format: Format) -> Outcome {
-    match command {
-        PolicyCommand::Check { files } => check(&files, format),
-        PolicyCommand::Explain(args) => explain_job(&args, format),
-        PolicyCommand::Diff { old, new } => show_diff(&old, &new, format),
-    }
-}
-
-fn read(file: &PathBuf) -> Outcome<String> {
+pub(super) fn read(file: &PathBuf) -> Outcome<String> {
     std::fs::read_to_string(file)
         .map_err(|error| Failure::machine(format!("cannot read {}", file.display()), error))
 }
 
 fn parse(file: &PathBuf) -> Outcome<Bundle> {
-    Bundle::parse(&read(file)?).map_err(|problems| {
-        let lines: Vec<String> =
-            problems.to_string().lines().map(|line| format!("{}:{line}", file.display())).collect();
-        Failure::Machine(format!("the bundle cannot be used\n{}", lines.join("\n")))
-    })
+    Bundle::parse(&read(file)?).map_err(|problems| unusable(file, &problems))
 }
 
-fn check(files: &[PathBuf], format: Format) -> Outcome {
+/// What is wrong with a bundle, each mistake with its place.
+pub(super) fn unusable(file: &Path, problems: &Problems) -> Failure {
+    let lines: Vec<String> =
+        problems.to_string().lines().map(|line| format!("{}:{line}", file.display())).collect();
+    Failure::Machine(format!("the bundle cannot be used\n{}", lines.join("\n")))
+}
+
+/// Checks bundles.
+pub(super) fn check(files: &[PathBuf], format: Format) -> Outcome {
     let mut documents = Vec::new();
     let mut is_good = true;
     for file in files {
@@ -141,8 +76,9 @@ fn sound(name: &str, bundle: &Bundle, format: Format) -> Outcome<Value> {
               "rules": bundle.rules.len(), "allows_all": bundle.allows_all(), "never_decide": warnings}))
 }
 
-fn explain_job(args: &ExplainArgs, format: Format) -> Outcome {
-    let policy = compile(parse(&args.file)?);
+/// Says what a bundle decides about a job.
+pub(super) fn explain_job(file: &PathBuf, args: &JobArgs, format: Format) -> Outcome {
+    let policy = compile(parse(file)?);
     let shared = |texts: &[String]| texts.iter().map(|text| Arc::from(text.as_str())).collect::<Vec<_>>();
     let (capabilities, risk_tags, requires) =
         (shared(&args.capabilities), shared(&args.risk_tags), shared(&args.requires));
@@ -157,8 +93,8 @@ fn explain_job(args: &ExplainArgs, format: Format) -> Outcome {
         Some(Body::Json(_)) | None => Default::default(),
     };
     let job = Facts {
-        namespace: &args.tenant,
-        topic: &args.topic,
+        namespace: args.tenant.as_deref().unwrap_or("default"),
+        topic: args.topic()?,
         actor: &args.actor,
         actor_type: &args.actor_type,
         capabilities: &capabilities,
@@ -206,7 +142,8 @@ fn ruling_document(ruled: &Ruled, considered: &[Considered], version: &str) -> V
     })
 }
 
-fn show_diff(old: &PathBuf, new: &PathBuf, format: Format) -> Outcome {
+/// Shows what differs between two bundles.
+pub(super) fn show_diff(old: &PathBuf, new: &PathBuf, format: Format) -> Outcome {
     let found = diff(&parse(old)?, &parse(new)?);
     match format {
         Format::Table if found.is_empty() => line("the bundles say the same"),

@@ -1,0 +1,99 @@
+//! Asking the policies in force, or a candidate, without anything being decided.
+
+use super::force::{bundles, joined};
+use super::judge::facts_of;
+use crate::Engine;
+use crate::api::JobQuery;
+use coretex_domain::policy::{Answer, Decision, Facts};
+use coretex_domain::{Reason, Refusal, Span};
+use coretex_policy::{Bundle, Considered, Report, Simulation, compile, explain};
+use coretex_ports::Row;
+use std::sync::Arc;
+
+/// A simulation answers with what it has rather than take longer.
+const SIMULATION_TIME_MAX: Span = Span::secs(10);
+
+/// What the policies in force say, and why.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub decision: Arc<Decision>,
+    /// Ids are those of the joined bundle: `policy/rule`, or the rule alone where the policy is `default`.
+    pub considered: Vec<Considered>,
+}
+
+/// What a candidate would change.
+#[derive(Clone, Debug)]
+pub struct Simulated {
+    pub report: Report,
+    /// Every job that matches was judged.
+    pub is_exact: bool,
+}
+
+impl Engine {
+    /// What the policies in force say of a job. Nothing is recorded or used up.
+    pub fn check_policy(&self, facts: Facts<'_>) -> Result<Arc<Decision>, Refusal> {
+        if let Some(rules) = self.shared.in_force.rules() {
+            return Ok(Arc::new(rules.decision(&rules.compiled.judge(&facts_of(facts)))));
+        }
+        let now = self.shared.env.clock.now().wall;
+        match self.shared.policy().judge(facts, now) {
+            Answer::Decided(decision) => Ok(decision),
+            Answer::Deferred { until, reason } => {
+                let message = format!("the policy kernel does not answer: {reason}");
+                Err(Refusal::new(Reason::ShardUnavailable, message).retry_after(until.since(now)))
+            }
+        }
+    }
+
+    /// The same, with every rule.
+    pub fn explain_policy(&self, facts: Facts<'_>) -> Result<Asked, Refusal> {
+        let considered = explain(&self.shared.in_force.compiled(), &facts_of(facts));
+        Ok(Asked { decision: self.check_policy(facts)?, considered })
+    }
+
+    /// The number that stands for all policies in force in decisions.
+    pub fn policy_version_in_force(&self) -> u64 {
+        self.shared.policy().version
+    }
+
+    /// Judges recorded jobs by the policies in force and again with a candidate in the place of its name.
+    pub async fn simulate_policy(
+        &self,
+        query: JobQuery,
+        candidate: Bundle,
+        jobs_max: u64,
+        samples_max: usize,
+    ) -> Result<Simulated, Refusal> {
+        let mut all = bundles(&self.shared.catalog.rows(), false)?;
+        all.retain(|bundle| bundle.name != candidate.name);
+        all.push(candidate);
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        let candidate = Arc::new(compile(joined(all)));
+        let mut simulation = Simulation::new(self.shared.in_force.compiled(), candidate, samples_max);
+        let start = self.shared.env.clock.now().mono;
+        let (mut after, mut has_more) = (query.after.clone(), true);
+        while has_more
+            && simulation.report().judged < jobs_max
+            && self.shared.env.clock.now().mono.since(start) < SIMULATION_TIME_MAX
+        {
+            let page = self.scan(&query, after.clone()).await?;
+            has_more = page.more;
+            for row in page.rows {
+                let Row::Job(job) = row else { continue };
+                after = Some((job.create_time, job.id.clone()));
+                if !(query.accepts)(&job) {
+                    continue;
+                }
+                if simulation.report().judged == jobs_max {
+                    has_more = true;
+                    break;
+                }
+                let facts = Facts { namespace: job.namespace.as_str(), spec: &job.spec };
+                simulation.see(&job.id.to_string(), &facts_of(facts));
+            }
+            // Judging is work for the processor: let others have it in between.
+            tokio::task::yield_now().await;
+        }
+        Ok(Simulated { report: simulation.report().clone(), is_exact: !has_more })
+    }
+}
