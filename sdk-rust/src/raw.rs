@@ -85,6 +85,11 @@ impl Raw {
             .max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `AuditService`.
+    pub fn audit(&self) -> v1::audit_service_client::AuditServiceClient<Wire> {
+        v1::audit_service_client::AuditServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `EventService`.
     pub fn events(&self) -> v1::event_service_client::EventServiceClient<Wire> {
         v1::event_service_client::EventServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)

@@ -1238,6 +1238,415 @@ pub mod admin_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What somebody did, or was refused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditRecord {
+    /// Place in the chain, from 1, without gaps.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// When it was written.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The identity. Empty when nobody was asked to log in, or nobody known was there.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
+    /// How the identity was established: `anonymous`, `key`, `token`, `certificate` or `system`.
+    #[prost(string, tag = "4")]
+    pub actor_kind: ::prost::alloc::string::String,
+    /// Namespace of the call.
+    #[prost(string, tag = "5")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Method, as `JobService/CancelJob`.
+    #[prost(string, tag = "6")]
+    pub method: ::prost::alloc::string::String,
+    /// What it was done to, for example a job id. Empty where the call names nothing.
+    #[prost(string, tag = "7")]
+    pub subject: ::prost::alloc::string::String,
+    /// `OK`, or the gRPC code of the refusal, for example `PERMISSION_DENIED`.
+    #[prost(string, tag = "8")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Reason of a refusal, for example `JOB_TERMINAL`.
+    #[prost(string, tag = "9")]
+    pub reason: ::prost::alloc::string::String,
+    /// Request id of the call, as the reply named it.
+    #[prost(string, tag = "10")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Network address of the caller.
+    #[prost(string, tag = "11")]
+    pub address: ::prost::alloc::string::String,
+    /// What else there is to say, in words.
+    #[prost(string, tag = "12")]
+    pub detail: ::prost::alloc::string::String,
+    /// Hash of the record before; 64 zeroes for the first.
+    #[prost(string, tag = "13")]
+    pub previous: ::prost::alloc::string::String,
+    /// BLAKE3 over everything above, 64 hexadecimal digits.
+    #[prost(string, tag = "14")]
+    pub hash: ::prost::alloc::string::String,
+}
+/// Request of ListAuditRecords.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAuditRecordsRequest {
+    /// Fields: `actor`, `namespace`, `method`, `subject`, `outcome`, `reason`, `request_id`, `time`. Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most records of a page, up to 1,000. Default 50. A page may be short and still have a next token.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `sequence desc` (default) or `sequence asc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// Response of ListAuditRecords.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAuditRecordsResponse {
+    /// The records.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<AuditRecord>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of VerifyAuditRecords.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditRecordsRequest {}
+/// Response of VerifyAuditRecords.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditRecordsResponse {
+    /// Whether every record that is kept is as it was written, and none is missing between the oldest and the newest.
+    #[prost(bool, tag = "1")]
+    pub sound: bool,
+    /// Records checked.
+    #[prost(uint64, tag = "2")]
+    pub checked: u64,
+    /// Sequence of the oldest record that is kept; those before were removed by retention. 0: none is kept.
+    #[prost(uint64, tag = "3")]
+    pub first_sequence: u64,
+    /// Sequence of the newest record.
+    #[prost(uint64, tag = "4")]
+    pub last_sequence: u64,
+    /// Hash of the newest record. Whoever keeps it elsewhere can later prove that nothing before it was changed.
+    #[prost(string, tag = "5")]
+    pub last_hash: ::prost::alloc::string::String,
+    /// Where the chain is broken first. 0: nowhere.
+    #[prost(uint64, tag = "6")]
+    pub broken_sequence: u64,
+    /// How it is broken.
+    #[prost(string, tag = "7")]
+    pub broken: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod audit_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
+    ///
+    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. What submits do is
+    /// recorded in the histories of their jobs instead, with the submitter's identity. `coretex-namespace` is ignored; a caller that may use some
+    /// namespaces only sees the records of those.
+    #[derive(Debug, Clone)]
+    pub struct AuditServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> AuditServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> AuditServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AuditServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists records, newest first unless asked otherwise.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_audit_records(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListAuditRecordsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuditService/ListAuditRecords");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuditService", "ListAuditRecords"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Walks every record that is kept and checks the chain. Reads all of them: takes about a second per hundred thousand.
+        pub async fn verify_audit_records(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyAuditRecordsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuditService/VerifyAuditRecords");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuditService", "VerifyAuditRecords"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod audit_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AuditServiceServer.
+    #[async_trait]
+    pub trait AuditService: std::marker::Send + std::marker::Sync + 'static {
+        /// Lists records, newest first unless asked otherwise.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_audit_records(
+            &self,
+            request: tonic::Request<super::ListAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListAuditRecordsResponse>, tonic::Status>;
+        /// Walks every record that is kept and checks the chain. Reads all of them: takes about a second per hundred thousand.
+        async fn verify_audit_records(
+            &self,
+            request: tonic::Request<super::VerifyAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyAuditRecordsResponse>, tonic::Status>;
+    }
+    /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
+    ///
+    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. What submits do is
+    /// recorded in the histories of their jobs instead, with the submitter's identity. `coretex-namespace` is ignored; a caller that may use some
+    /// namespaces only sees the records of those.
+    #[derive(Debug)]
+    pub struct AuditServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AuditServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AuditServiceServer<T>
+    where
+        T: AuditService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.AuditService/ListAuditRecords" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAuditRecordsSvc<T: AuditService>(pub Arc<T>);
+                    impl<T: AuditService> tonic::server::UnaryService<super::ListAuditRecordsRequest> for ListAuditRecordsSvc<T> {
+                        type Response = super::ListAuditRecordsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAuditRecordsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as AuditService>::list_audit_records(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAuditRecordsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.AuditService/VerifyAuditRecords" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyAuditRecordsSvc<T: AuditService>(pub Arc<T>);
+                    impl<T: AuditService> tonic::server::UnaryService<super::VerifyAuditRecordsRequest>
+                        for VerifyAuditRecordsSvc<T>
+                    {
+                        type Response = super::VerifyAuditRecordsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyAuditRecordsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuditService>::verify_audit_records(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyAuditRecordsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for AuditServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.AuditService";
+    impl<T> tonic::server::NamedService for AuditServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What a caller wants done.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSpec {

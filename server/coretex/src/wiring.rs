@@ -285,6 +285,19 @@ pub async fn check_store(directory: &Path) -> Result<Checked, StoreError> {
     Ok(Checked { counts, problems: report.findings })
 }
 
+/// Checks the chain of audit records of a store that no server has open.
+pub async fn verify_audit(directory: &Path) -> Result<coretex_engine::audit::Verified, StartError> {
+    if !directory.join("index.db").exists() {
+        return Err(StartError::Machine("there is no store".into()));
+    }
+    let settings = coretex_store_embedded::Settings::new(directory);
+    let opened = tokio::task::spawn_blocking(move || FileStore::open(settings)).await;
+    let store = opened.map_err(|error| StartError::Machine(error.to_string()))??;
+    let verified = coretex_engine::audit::verify_store(&store).await;
+    store.close().await?;
+    verified.map_err(|refusal| StartError::Machine(refusal.to_string()))
+}
+
 /// Makes a store from a backup. Says how many bytes and jobs it has.
 pub async fn restore_store(backup: &Path, directory: &Path) -> Result<(u64, u64), StoreError> {
     let (backup, directory) = (backup.to_owned(), directory.to_owned());

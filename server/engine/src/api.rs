@@ -373,6 +373,7 @@ pub struct Settings {
     pub open_jobs_max: u64,
     /// What is asked about every job before it is handed out.
     pub policy: Arc<Policy>,
+    pub audit_retention: Span,
 }
 
 impl Default for Settings {
@@ -387,6 +388,7 @@ impl Default for Settings {
             drain_grace: Span::secs(30),
             open_jobs_max: 20_000_000,
             policy: Arc::new(Policy::built_in()),
+            audit_retention: crate::audit::RETENTION_DEFAULT,
         }
     }
 }

@@ -9,9 +9,10 @@ use crate::shared::Shared;
 use crate::{Engine, reloaded};
 use coretex_domain::limits::REQUEST_ID_RETENTION;
 use coretex_domain::resource::{Kind, Resource, ResourceKey};
-use coretex_domain::{Namespace, Reason, Refusal, ShardId, Time};
+use coretex_domain::{Namespace, Reason, Refusal, ShardId, Span, Time};
 use coretex_ports::{Row, Scan, Write};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Mutex, oneshot, watch};
 
@@ -20,6 +21,8 @@ pub type Rows = BTreeMap<ResourceKey, Arc<Resource>>;
 /// The mirror, and the one place at its end of the queue.
 pub(crate) struct Catalog {
     rows: RwLock<Arc<Rows>>,
+    /// Apart from the rest: it changes with every record, and nobody derives anything from it.
+    audit_head: RwLock<Option<Arc<Resource>>>,
     turn: Mutex<()>,
     /// Counts changes, so that whoever derives something from the catalog knows when to look.
     changed: watch::Sender<u64>,
@@ -44,7 +47,12 @@ pub enum Change {
 
 impl Default for Catalog {
     fn default() -> Catalog {
-        Catalog { rows: RwLock::default(), turn: Mutex::default(), changed: watch::Sender::new(0) }
+        Catalog {
+            rows: RwLock::default(),
+            audit_head: RwLock::default(),
+            turn: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -55,9 +63,19 @@ impl Catalog {
 
     /// Starts again from what a claim found.
     pub(crate) fn fill(&self, resources: &[Arc<Resource>]) {
-        let rows = resources.iter().map(|one| (one.key(), one.clone())).collect();
+        let is_head = |one: &&Arc<Resource>| one.kind == Kind::AuditHead;
+        self.set_audit_head(resources.iter().find(is_head).cloned());
+        let rows = resources.iter().filter(|one| !is_head(one)).map(|one| (one.key(), one.clone())).collect();
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rows);
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn audit_head(&self) -> Option<Arc<Resource>> {
+        self.audit_head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_audit_head(&self, head: Option<Arc<Resource>>) {
+        *self.audit_head.write().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
@@ -127,6 +145,30 @@ fn all(rows: &Rows, kind: Kind, namespace: &Namespace) -> Vec<Arc<Resource>> {
     let first = ResourceKey::new(kind, namespace.clone(), "");
     let ours = rows.range(first..).take_while(|(key, _)| key.kind == kind && key.namespace == *namespace);
     ours.map(|(_, one)| one.clone()).collect()
+}
+
+/// A row of the catalog. `present` is the row it takes the place of.
+pub(crate) fn named_row<T: serde::Serialize>(
+    key: ResourceKey,
+    body: &T,
+    is_live: bool,
+    present: Option<&Resource>,
+    now: Time,
+) -> Result<Resource, Refusal> {
+    let body = serde_json::to_vec(body)
+        .map_err(|error| Refusal::new(Reason::ServerFault, format!("{} {}: {error}", key.kind, key.name)))?;
+    Ok(Resource {
+        kind: key.kind,
+        namespace: key.namespace,
+        name: key.name,
+        shard: ShardId::CATALOG,
+        revision: present.map_or(0, |one| one.revision) + 1,
+        is_live,
+        create_time: present.map_or(now, |one| one.create_time),
+        update_time: now,
+        expire_time: None,
+        body: body.into(),
+    })
 }
 
 /// The refusal of a change that rests on an older state than the present one. Zero asks for no check.
@@ -221,12 +263,26 @@ async fn change(
         return Ok(Change::Made);
     }
     writes.extend(once.map(|once| Write::Resource(Arc::new(call(once, now)))));
-    let (answer, done) = oneshot::channel();
-    let home = shared.loop_of(ShardId::CATALOG);
-    shared.post_waiting(home, Mail::Rows(writes.clone(), answer)).await?;
-    done.await.unwrap_or_else(|_| Err(reloaded()))?;
+    commit(shared, writes.clone()).await?;
     shared.catalog.take(&writes);
     Ok(Change::Made)
+}
+
+/// Writes rows on the catalog's loop. After a failure it returns when the mirror has been filled anew: whoever decides
+/// next must not do so on a state that may be older than the store's.
+pub(crate) async fn commit(shared: &Arc<Shared>, writes: Vec<Write>) -> Result<(), Refusal> {
+    let epoch = shared.epoch.load(Ordering::Acquire);
+    let (answer, done) = oneshot::channel();
+    let home = shared.loop_of(ShardId::CATALOG);
+    shared.post_waiting(home, Mail::Rows(writes, answer)).await?;
+    let committed = done.await.unwrap_or_else(|_| Err(reloaded()));
+    if committed.is_err() {
+        while shared.epoch.load(Ordering::Acquire) == epoch && !shared.mailboxes[home].is_closed() {
+            let soon = shared.env.clock.now().mono + Span(20);
+            shared.env.clock.sleep_until(soon).await;
+        }
+    }
+    committed
 }
 
 /// A call that changed the catalog, remembered so that its repeat is known.

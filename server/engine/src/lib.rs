@@ -4,6 +4,7 @@
 //! `shard` loop decides and commits, `sessions` deliver leases and take reports.
 
 pub mod api;
+pub mod audit;
 pub mod catalog;
 pub mod clock;
 mod counting;
@@ -68,7 +69,9 @@ impl Engine {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(settings.mailbox_max)).unzip();
         let sequences = claim.sequences.clone();
-        let shared = Arc::new(Shared::new(Parts { store, env, settings, mailboxes: senders, sequences }));
+        let (audit, audit_inbox) = mpsc::channel(audit::QUEUE_MAX);
+        let parts = Parts { store, env, settings, mailboxes: senders, sequences, audit };
+        let shared = Arc::new(Shared::new(parts));
         let supervised = shared.clone();
         let supervisor = tokio::spawn(async move {
             supervisor::run(supervised.clone(), receivers, claim).await;
@@ -78,6 +81,7 @@ impl Engine {
             tokio::spawn(sessions::watch(shared.clone())),
             tokio::spawn(supervisor::clean(shared.clone())),
             tokio::spawn(policies::force::follow(shared.clone())),
+            tokio::spawn(audit::run(shared.clone(), audit_inbox)),
         ];
         while !shared.is_up.load(Ordering::Acquire) && !supervisor.is_finished() {
             tokio::task::yield_now().await;

@@ -1,6 +1,7 @@
 //! What the loops, the sessions and the façade of one engine share.
 
 use crate::api::Settings;
+use crate::audit;
 use crate::catalog::Catalog;
 use crate::events::Events;
 use crate::mail::Mail;
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) topic_turn: tokio::sync::Mutex<()>,
     pub(crate) catalog: Catalog,
     pub(crate) in_force: InForce,
+    pub(crate) audit: mpsc::Sender<audit::Entry>,
     policy: RwLock<Arc<Policy>>,
     /// Rung when the time of the next retention pass may have moved closer.
     pub(crate) clean_soon: Notify,
@@ -106,6 +108,7 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) mailboxes: Vec<mpsc::Sender<Mail>>,
     pub(crate) sequences: Box<[u64; 256]>,
+    pub(crate) audit: mpsc::Sender<audit::Entry>,
 }
 
 impl Shared {
@@ -137,6 +140,7 @@ impl Shared {
             topic_turn: tokio::sync::Mutex::default(),
             catalog: Catalog::default(),
             in_force: InForce::default(),
+            audit: parts.audit,
             policy: RwLock::new(policy),
             clean_soon: Notify::new(),
         }

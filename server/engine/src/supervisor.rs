@@ -106,6 +106,8 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     }
     let now = shared.env.clock.now();
     let count = shared.mailboxes.len();
+    // Before the epoch: those who wait for it decide on what is filled in here.
+    shared.catalog.fill(&claim.resources);
     shared.epoch.store(claim.epoch, Ordering::Release);
     shared.set_tokens(Tokens::new(claim.secrets.clone()));
     for topic in &claim.topics {
@@ -113,7 +115,6 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     }
     let mut dispatcher = shared.dispatcher();
     *dispatcher = Dispatcher::default();
-    shared.catalog.fill(&claim.resources);
     let policy = shared.policy();
     let mut jobs: Vec<Vec<_>> = vec![Vec::new(); count];
     for job in claim.open {

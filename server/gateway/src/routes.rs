@@ -1,12 +1,14 @@
 //! All gRPC services of the port.
 
 use crate::api::{
-    admin::Admin, dlq::Dlq, events::Events, jobs::Jobs, safety::Safety, topics::Topics, workers::Workers,
+    admin::Admin, audit::Audit, dlq::Dlq, events::Events, jobs::Jobs, safety::Safety, topics::Topics,
+    workers::Workers,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;
 use coretex_contract::FILE_DESCRIPTOR_SET;
 use coretex_contract::v1::admin_service_server::AdminServiceServer;
+use coretex_contract::v1::audit_service_server::AuditServiceServer;
 use coretex_contract::v1::dlq_service_server::DlqServiceServer;
 use coretex_contract::v1::event_service_server::EventServiceServer;
 use coretex_contract::v1::job_service_server::JobServiceServer;
@@ -40,6 +42,7 @@ pub(crate) fn routes(gate: &Arc<Gate>) -> Result<(HealthReporter, Routes), tonic
         .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))
         .add_service(tuned!(SafetyServiceServer, Safety(gate.clone()), gate))
         .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))
+        .add_service(tuned!(AuditServiceServer, Audit(gate.clone()), gate))
         .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate));
     if gate.settings.reflection {
         let builder = || {

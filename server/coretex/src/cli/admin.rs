@@ -1,5 +1,7 @@
 //! `coretex admin`: look after a server and its store.
 
+mod audit;
+
 use super::client::{ClientArgs, request_id};
 use super::shown::{Format, document, line, out, print_document};
 use super::table::{self, Rows, facts, number};
@@ -45,6 +47,9 @@ pub(super) enum AdminCommand {
     },
     /// Show what the server is, speaks and promises
     Info,
+    /// Who did what, or was refused
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Runs the command.
@@ -55,6 +60,7 @@ pub(super) async fn run(command: AdminCommand, options: &ClientArgs) -> Outcome 
         AdminCommand::Restore { backup, store } => restore(&backup, &directory(&store), options.output).await,
         AdminCommand::Shards { all } => shards(all, options).await,
         AdminCommand::Info => info(options).await,
+        AdminCommand::Audit(command) => audit::run(command, options).await,
     }
 }
 

@@ -10,12 +10,12 @@ pub use force::BUILT_IN_BUNDLE;
 
 use crate::Engine;
 use crate::api::{Caller, Once};
-use crate::catalog::{Draft, check_revision};
+use crate::catalog::{Draft, check_revision, named_row};
 use coretex_domain::resource::{Kind, Resource};
 use coretex_domain::{Namespace, Reason, Refusal, Time};
 use coretex_policy::limits::RULES_MAX;
 use coretex_policy::{Bundle, Report, diff, set};
-use rows::{Head, Version, head_key, head_of, row, version_key, version_of};
+use rows::{Head, Version, head_key, head_of, version_key, version_of};
 use std::sync::Arc;
 
 /// Most policies an installation has.
@@ -320,7 +320,7 @@ fn draw_up(draft: &mut Draft<'_>, apply: &Apply, actor: Arc<str>) -> Result<(), 
             actor,
             comment: apply.comment.clone(),
         };
-        let one = row(version_key(name, newest), &version, true, None, draft.now)?;
+        let one = named_row(version_key(name, newest), &version, true, None, draft.now)?;
         draft.put(one);
     }
     let is_shadow = apply.is_shadow;
@@ -375,7 +375,7 @@ fn change_head(
             draft.put(Resource { is_live: false, ..(*one).clone() });
         }
     }
-    let one = row(key, &head, true, present.as_deref(), draft.now)?;
+    let one = named_row(key, &head, true, present.as_deref(), draft.now)?;
     draft.put(one);
     Ok(())
 }

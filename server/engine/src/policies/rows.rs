@@ -1,7 +1,7 @@
 //! Policies as the catalog keeps them: a head that says which version is in force, and the versions.
 
 use coretex_domain::resource::{Kind, Resource, ResourceKey};
-use coretex_domain::{Namespace, Reason, Refusal, ShardId, Time};
+use coretex_domain::{Namespace, Reason, Refusal};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -49,28 +49,4 @@ pub(super) fn version_of(one: &Resource) -> Result<Version, Refusal> {
 fn read<T: for<'de> Deserialize<'de>>(one: &Resource) -> Result<T, Refusal> {
     serde_json::from_slice(&one.body)
         .map_err(|error| Refusal::new(Reason::DataCorruption, format!("{} {}: {error}", one.kind, one.name)))
-}
-
-/// A row of the catalog. `present` is the row it takes the place of.
-pub(super) fn row<T: Serialize>(
-    key: ResourceKey,
-    body: &T,
-    is_live: bool,
-    present: Option<&Resource>,
-    now: Time,
-) -> Result<Resource, Refusal> {
-    let body = serde_json::to_vec(body)
-        .map_err(|error| Refusal::new(Reason::ServerFault, format!("{} {}: {error}", key.kind, key.name)))?;
-    Ok(Resource {
-        kind: key.kind,
-        namespace: key.namespace,
-        name: key.name,
-        shard: ShardId::CATALOG,
-        revision: present.map_or(0, |one| one.revision) + 1,
-        is_live,
-        create_time: present.map_or(now, |one| one.create_time),
-        update_time: now,
-        expire_time: None,
-        body: body.into(),
-    })
 }
