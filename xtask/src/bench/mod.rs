@@ -4,6 +4,7 @@
 //! only ever compared within one run.
 
 mod parts;
+mod policy;
 mod process;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if floor.is_none() {
         crate::say("SKIP the empty path: no ../shared/bench/floor and no FLOOR_DIR; figures without ratios");
     }
-    let all = ["path", "latency", "unary", "drain", "memory", "sessions", "recovery", "curve"];
+    let all = ["path", "latency", "unary", "drain", "memory", "sessions", "recovery", "curve", "policy"];
     let wanted: Vec<&str> = match args.is_empty() {
         true => all.to_vec(),
         false => args.iter().map(String::as_str).collect(),
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             "sessions" => parts::sessions(&mut table)?,
             "recovery" => parts::recovery(&mut table)?,
             "curve" => parts::curve(&mut table)?,
+            "policy" => policy::run(runs, &mut table)?,
             other => anyhow::bail!("unknown part {other}; known: {}", all.join(" ")),
         }
     }

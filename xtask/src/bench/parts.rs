@@ -17,7 +17,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn row(&mut self, what: &str, ours: String, floor: Option<String>, ratio: Option<f64>) {
+    pub(super) fn row(&mut self, what: &str, ours: String, floor: Option<String>, ratio: Option<f64>) {
         let ratio = ratio.map_or_else(|| "–".to_owned(), |r| format!("{r:.3}"));
         let row = [what.to_owned(), ours, floor.unwrap_or_else(|| "–".to_owned()), ratio];
         crate::say(&format!("{:<44} {:>22} {:>22} {:>8}", row[0], row[1], row[2], row[3]));
@@ -32,20 +32,20 @@ impl Table {
     }
 }
 
-fn number(value: &Value, field: &str) -> f64 {
+pub(super) fn number(value: &Value, field: &str) -> f64 {
     value.get(field).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
-fn last(lines: Vec<Value>) -> Result<Value> {
+pub(super) fn last(lines: Vec<Value>) -> Result<Value> {
     lines.into_iter().next_back().context("the program printed no figures")
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn rate(value: f64) -> String {
+pub(super) fn rate(value: f64) -> String {
     format!("{value:.0}/s")
 }
 

@@ -108,19 +108,29 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(name: &str) -> Result<Server> {
+        Server::start_with(name, &[])
+    }
+
+    /// The same with settings, each as `KEY=VALUE`.
+    pub(super) fn start_with(name: &str, settings: &[String]) -> Result<Server> {
         let dir = crate::root().join("target/bench").join(name);
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir)?;
-        Server::start_on(dir)
+        Server::run(dir, settings)
     }
 
     pub(super) fn start_on(dir: PathBuf) -> Result<Server> {
+        Server::run(dir, &[])
+    }
+
+    fn run(dir: PathBuf, settings: &[String]) -> Result<Server> {
         let port = free_port()?;
         let log = std::fs::File::create(dir.join("server.log"))?;
         let process = Process::spawn(
             Command::new(coretex())
                 .args(["dev", "--listen", &format!("127.0.0.1:{port}"), "--store"])
                 .arg(format!("file:{}", dir.join("store").display()))
+                .args(settings.iter().flat_map(|setting| ["--set", setting]))
                 .stdout(log.try_clone()?)
                 .stderr(log),
         )?;
@@ -152,9 +162,14 @@ impl Server {
     }
 
     pub(super) fn worker(&self) -> Result<Process> {
+        self.worker_of(0)
+    }
+
+    /// A worker of so many topics; 0: of the one topic of all measures.
+    pub(super) fn worker_of(&self, topics: u32) -> Result<Process> {
         Process::spawn(
             Command::new(coretex())
-                .args(["--addr", &self.addr(), "bench", "worker"])
+                .args(["--addr", &self.addr(), "bench", "worker", "--topics", &topics.to_string()])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null()),
         )

@@ -31,7 +31,7 @@ pub(super) fn frame(frame: Up) -> v1::ConnectRequest {
 pub(super) async fn open(
     client: &Client,
     worker_id: String,
-    topic: &str,
+    topics: &[String],
     slots: u32,
     ttl: Duration,
 ) -> Outcome<Session> {
@@ -48,14 +48,17 @@ pub(super) async fn open(
             version: env!("CARGO_PKG_VERSION").into(),
             ..Default::default()
         }),
-        topics: vec![v1::TopicRegistration {
-            name: topic.to_owned(),
-            lane: LANE.into(),
-            ..Default::default()
-        }],
+        topics: topics
+            .iter()
+            .map(|topic| v1::TopicRegistration {
+                name: topic.clone(),
+                lane: LANE.into(),
+                ..Default::default()
+            })
+            .collect(),
         lanes: vec![v1::LaneRegistration {
             lane_id: LANE.into(),
-            topics: vec![topic.to_owned()],
+            topics: topics.to_vec(),
             slots,
             ..Default::default()
         }],

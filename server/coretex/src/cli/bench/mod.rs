@@ -5,6 +5,7 @@
 mod backlog;
 mod frames;
 mod meter;
+mod policy;
 mod sessions;
 mod stream;
 mod unary;
@@ -26,6 +27,8 @@ pub enum BenchCommand {
     Backlog(backlog::BacklogArgs),
     /// Open worker sessions and keep them
     Sessions(sessions::SessionsArgs),
+    /// Judge by a bundle, in this process and without a server
+    Policy(policy::PolicyArgs),
     /// Be a worker that does nothing, as fast as it can
     Worker(worker::WorkerArgs),
 }
@@ -46,6 +49,7 @@ pub fn run(command: BenchCommand, options: &ClientArgs) -> Outcome {
                 BenchCommand::Latency(args) => stream::latency(args, options).await,
                 BenchCommand::Backlog(args) => backlog::run(args, options).await,
                 BenchCommand::Sessions(args) => sessions::run(args, options).await,
+                BenchCommand::Policy(args) => policy::run(&args),
                 BenchCommand::Worker(args) => worker::run(args, options).await,
             }
         };

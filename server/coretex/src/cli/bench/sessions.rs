@@ -42,7 +42,10 @@ pub(super) async fn run(args: SessionsArgs, options: &ClientArgs) -> Outcome {
     let opening = (0..args.streams).map(|index| {
         let client: Client = clients[index % clients.len()].clone();
         let topic = args.topic.clone();
-        async move { frames::open(&client, format!("bench-{stamp}-{index}"), &topic, 1, TTL).await }
+        async move {
+            frames::open(&client, format!("bench-{stamp}-{index}"), std::slice::from_ref(&topic), 1, TTL)
+                .await
+        }
     });
     let mut opened = futures::stream::iter(opening).buffer_unordered(OPENING_MAX);
     let (mut meter, mut sessions) = (Meter::new(), Vec::with_capacity(args.streams));

@@ -32,6 +32,12 @@ pub struct StreamArgs {
     /// Topic of the jobs
     #[arg(long, default_value = "noop")]
     topic: String,
+    /// Spread the jobs over this many topics, named TOPIC.0, TOPIC.1 …; 0: the topic itself
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    topics: u32,
+    /// Label every n-th job env=prod; 0: none
+    #[arg(long, default_value_t = 0)]
+    risky_every: u64,
 }
 
 /// One job at a time.
@@ -45,6 +51,27 @@ pub struct LatencyArgs {
     topic: String,
 }
 
+// === impl StreamArgs ===
+
+impl StreamArgs {
+    /// The n-th job.
+    fn spec(&self, n: u64) -> v1::JobSpec {
+        let mut job = match self.topics {
+            0 => spec(&self.topic),
+            topics => spec(&topic_of(&self.topic, n % u64::from(topics))),
+        };
+        if self.risky_every > 0 && n.is_multiple_of(self.risky_every) {
+            job.labels.insert("env".into(), "prod".into());
+        }
+        job
+    }
+}
+
+/// One of several topics.
+pub(super) fn topic_of(topic: &str, n: u64) -> String {
+    format!("{topic}.{n}")
+}
+
 /// Measures a closed loop.
 pub(super) async fn run(args: StreamArgs, options: &ClientArgs) -> Outcome {
     let client = options.connect().await?;
@@ -56,8 +83,15 @@ pub(super) async fn run(args: StreamArgs, options: &ClientArgs) -> Outcome {
 /// Measures one job at a time.
 pub(super) async fn latency(args: LatencyArgs, options: &ClientArgs) -> Outcome {
     let client = options.connect().await?;
-    let loops =
-        StreamArgs { batch: 1, in_flight: 1, seconds: args.seconds, jobs: u64::MAX, topic: args.topic };
+    let loops = StreamArgs {
+        batch: 1,
+        in_flight: 1,
+        seconds: args.seconds,
+        jobs: u64::MAX,
+        topic: args.topic,
+        topics: 0,
+        risky_every: 0,
+    };
     let (meter, took) = drive(&client, &loops).await?;
     meter.report("latency", meter.count(), took)
 }
@@ -136,7 +170,7 @@ async fn send(
         left -= count;
         // Sequences are unique: two batches of one microsecond get neighbouring ones.
         last = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX).max(last + 1);
-        let specs = (0..count).map(|_| spec(&args.topic)).collect();
+        let specs = (left..left + count).map(|n| args.spec(n)).collect();
         let message =
             v1::SubmitJobStreamRequest { sequence: last, specs, follow: true, request_id: String::new() };
         if messages.send(message).await.is_err() {

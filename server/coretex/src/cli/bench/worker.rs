@@ -3,6 +3,7 @@
 use super::super::client::ClientArgs;
 use super::super::shown::note;
 use super::frames::{self, LANE, Session, frame};
+use super::stream::topic_of;
 use crate::outcome::{Failure, Outcome};
 use bytes::Bytes;
 use coretex_contract::v1::{self, connect_request::Frame as Up, connect_response::Frame as Down};
@@ -14,6 +15,9 @@ pub struct WorkerArgs {
     /// Topic to serve
     #[arg(long, default_value = "noop")]
     topic: String,
+    /// Serve this many topics, named TOPIC.0, TOPIC.1 …; 0: the topic itself
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000), conflicts_with = "sdk")]
+    topics: u32,
     /// Jobs held at a time
     #[arg(long, default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     slots: u32,
@@ -53,7 +57,11 @@ pub(super) async fn run(args: WorkerArgs, options: &ClientArgs) -> Outcome {
     }
     let client = options.connect().await?;
     let worker_id = format!("bench-worker-{}", std::process::id());
-    let session = frames::open(&client, worker_id, &args.topic, args.slots, TTL).await?;
+    let topics: Vec<String> = match args.topics {
+        0 => vec![args.topic],
+        topics => (0..u64::from(topics)).map(|n| topic_of(&args.topic, n)).collect(),
+    };
+    let session = frames::open(&client, worker_id, &topics, args.slots, TTL).await?;
     tokio::select! {
         ended = serve(session, u64::from(args.slots)) => ended,
         () = over => Ok(()),
