@@ -1,6 +1,8 @@
 //! What a handler knows about its job, and what it can say while it runs.
 
+use crate::constraints::{BudgetLeft, Constraints};
 use crate::error::{Code, Error, Result};
+use crate::job::Usage;
 use crate::payload::{FromPayload, IntoPayload, Payload, json_of_struct};
 use crate::raw::pb;
 use crate::time::of_span;
@@ -53,6 +55,9 @@ struct Notes {
     checkpoint: Option<Payload>,
     is_dirty: bool,
     has_new_checkpoint: bool,
+    /// What this attempt used, in all and not yet passed on.
+    used: pb::Usage,
+    unreported: Option<pb::Usage>,
     streams: BTreeMap<String, Written>,
 }
 
@@ -68,6 +73,7 @@ pub(crate) struct Said {
 pub(crate) struct News {
     pub(crate) progress: Option<Said>,
     pub(crate) checkpoint: Option<Payload>,
+    pub(crate) usage: Option<pb::Usage>,
 }
 
 #[derive(Default)]
@@ -180,10 +186,16 @@ impl Ctx {
         self.inner.assignment.random_seed
     }
 
-    /// What policy wants observed.
-    pub fn constraints(&self) -> Option<serde_json::Value> {
-        let policy = self.inner.assignment.policy.as_ref()?;
-        policy.constraints.clone().map(json_of_struct)
+    /// What policy wants observed. Nothing is set where it allowed the job as it is.
+    pub fn constraints(&self) -> Constraints {
+        let policy = self.inner.assignment.policy.as_ref();
+        let constraints = policy.and_then(|policy| policy.constraints.clone());
+        constraints.map(json_of_struct).map(Constraints::of).unwrap_or_default()
+    }
+
+    /// What is left of the job's budget, less what this attempt said it used.
+    pub fn budget_left(&self) -> BudgetLeft {
+        BudgetLeft::of(&self.inner.assignment.budget, &lock(&self.inner.notes).used)
     }
 
     /// Who asked for the job. Empty when nobody was named.
@@ -221,6 +233,16 @@ impl Ctx {
         let mut notes = lock(&self.inner.notes);
         let fraction = fraction.is_finite().then(|| fraction.clamp(0.0, 1.0));
         notes.progress = Some(Said { fraction, message: cut(message.into(), PROGRESS_MESSAGE_MAX) });
+        self.note(notes);
+    }
+
+    /// Says what was used since the last word on it. Counts against the budget: an attempt that goes beyond it is stopped, and
+    /// the job fails with `BUDGET_EXCEEDED`.
+    pub fn used(&self, usage: Usage) {
+        let usage = usage.into_pb();
+        let mut notes = lock(&self.inner.notes);
+        add(&mut notes.used, &usage);
+        add(notes.unreported.get_or_insert_default(), &usage);
         self.note(notes);
     }
 
@@ -308,7 +330,7 @@ impl Ctx {
         }
         let has_new = std::mem::take(&mut notes.has_new_checkpoint);
         let checkpoint = notes.checkpoint.clone().filter(|_| has_new);
-        Some(News { progress: notes.progress.take(), checkpoint })
+        Some(News { progress: notes.progress.take(), checkpoint, usage: notes.unreported.take() })
     }
 }
 
@@ -383,6 +405,19 @@ impl std::fmt::Debug for Ctx {
             .field("id", &self.id())
             .field("attempt", &self.attempt())
             .finish_non_exhaustive()
+    }
+}
+
+/// Sums up, as the server does.
+fn add(sum: &mut pb::Usage, more: &pb::Usage) {
+    sum.cpu_ms = sum.cpu_ms.saturating_add(more.cpu_ms);
+    sum.peak_rss = sum.peak_rss.max(more.peak_rss);
+    sum.tokens_in = sum.tokens_in.saturating_add(more.tokens_in);
+    sum.tokens_out = sum.tokens_out.saturating_add(more.tokens_out);
+    sum.cost_micros = sum.cost_micros.saturating_add(more.cost_micros);
+    sum.tool_calls = sum.tool_calls.saturating_add(more.tool_calls);
+    if !more.model.is_empty() {
+        sum.model.clone_from(&more.model);
     }
 }
 

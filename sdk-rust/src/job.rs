@@ -387,6 +387,16 @@ impl Progress {
 }
 
 impl Usage {
+    /// Tokens of a model, read and written.
+    pub fn of_tokens(tokens_in: u64, tokens_out: u64) -> Self {
+        Self { tokens_in, tokens_out, ..Self::default() }
+    }
+
+    pub(crate) fn into_pb(self) -> pb::Usage {
+        let Self { cpu_ms, peak_rss, tokens_in, tokens_out, cost_micros, model, tool_calls } = self;
+        pb::Usage { cpu_ms, peak_rss, tokens_in, tokens_out, cost_micros, model, tool_calls }
+    }
+
     pub(crate) fn from_pb(usage: pb::Usage) -> Self {
         let pb::Usage { cpu_ms, peak_rss, tokens_in, tokens_out, cost_micros, model, tool_calls } = usage;
         Self { cpu_ms, peak_rss, tokens_in, tokens_out, cost_micros, model, tool_calls }

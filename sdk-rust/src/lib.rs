@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod client;
+mod constraints;
 mod ctx;
 mod dead_letter;
 mod error;
@@ -19,6 +20,7 @@ mod verdict;
 mod worker;
 
 pub use client::*;
+pub use constraints::{BudgetLeft, Constraints, Redaction};
 #[cfg(feature = "macros")]
 pub use coretex_sdk_macros::{job, jobs};
 pub use ctx::Ctx;

@@ -121,7 +121,7 @@ named! {
         Deny = "DENY",
         /// A human must approve it.
         RequireApproval = "REQUIRE_APPROVAL",
-        /// Not now.
+        /// At the rate of a rule.
         Throttle = "THROTTLE",
         /// It may run under constraints.
         AllowWithConstraints = "ALLOW_WITH_CONSTRAINTS",
@@ -215,6 +215,10 @@ named! {
         Cancelling = "CANCELLING",
         /// A namespace quota is reached.
         Quota = "QUOTA",
+        /// A rule of the policy has a rate, and it is not its turn yet.
+        Throttled = "THROTTLED",
+        /// Others hold all slots of its rule.
+        PolicyConcurrency = "POLICY_CONCURRENCY",
     }
 }
 

@@ -16,7 +16,8 @@
 use crate::ctx::{Ctx, Sink};
 use crate::error::Result;
 use crate::handler::Handler;
-use crate::payload::{IntoPayload, Payload};
+use crate::job::Usage;
+use crate::payload::{IntoPayload, Payload, struct_of};
 use crate::raw::pb;
 use crate::verdict::HandlerError;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -35,6 +36,8 @@ pub struct Called<O> {
     pub checkpoints: Vec<Payload>,
     /// What it wrote, as stream and bytes.
     pub output: Vec<(String, bytes::Bytes)>,
+    /// What it said it used, in order.
+    pub used: Vec<Usage>,
 }
 
 /// A job for a handler under test.
@@ -87,6 +90,13 @@ impl Call {
         Ok(self)
     }
 
+    /// Constraints of a policy, as a rule states them.
+    pub fn constraints(mut self, constraints: serde_json::Value) -> Self {
+        let constraints = Some(struct_of(constraints));
+        self.assignment.policy = Some(pb::AssignmentPolicy { constraints, ..Default::default() });
+        self
+    }
+
     /// Cancelled before it starts.
     pub fn cancelled(mut self, reason: impl Into<String>) -> Self {
         self.cancel = Some(reason.into());
@@ -98,7 +108,8 @@ impl Call {
         let (ctx, notebook) = self.ctx();
         let result = handler.handle(ctx, input).await;
         let seen = std::mem::take(&mut *notebook.lock());
-        Called { result, progress: seen.progress, checkpoints: seen.checkpoints, output: seen.output }
+        let Seen { progress, checkpoints, output, used } = seen;
+        Called { result, progress, checkpoints, output, used }
     }
 
     fn ctx(self) -> (Ctx, Arc<Notebook>) {
@@ -125,6 +136,7 @@ struct Seen {
     progress: Vec<(Option<f64>, String)>,
     checkpoints: Vec<Payload>,
     output: Vec<(String, bytes::Bytes)>,
+    used: Vec<Usage>,
 }
 
 impl Notebook {
@@ -140,6 +152,7 @@ impl Sink for Notebook {
         let mut seen = self.lock();
         seen.progress.extend(news.progress.map(|said| (said.fraction, said.message)));
         seen.checkpoints.extend(news.checkpoint);
+        seen.used.extend(news.usage.map(Usage::from_pb));
     }
 
     fn output(&self, output: pb::Output) -> Result<(), pb::Output> {

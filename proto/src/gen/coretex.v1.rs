@@ -39,7 +39,8 @@ pub struct Decision {
     /// Why, in words for the submitter.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
-    /// What the execution must observe. Coretex passes it to the worker as it stands.
+    /// What the execution must observe, as the rule states it: `budgets`, `sandbox`, `toolchain`, `diff` and `redaction` of docs/guide/policy.md.
+    /// The server enforces `budgets`; the worker is handed all of it. Lengths of time and `max_cost` are texts.
     #[prost(message, optional, tag = "5")]
     pub constraints: ::core::option::Option<::prost_types::Struct>,
     /// What the submitter could change to get another answer.
@@ -85,7 +86,7 @@ pub struct Remediation {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Failure {
     /// Kind of failure: a name of the handler's own such as `SmtpError`, or one the server gives: `WORKER_LOST`, `UNDELIVERABLE`, `STALLED`,
-    /// `START_TO_CLOSE_TIMEOUT`, `SCHEDULE_TO_START_TIMEOUT`, `TOTAL_TIMEOUT`, `POLICY_DENIED`, `RESULT_TOO_LARGE`.
+    /// `START_TO_CLOSE_TIMEOUT`, `SCHEDULE_TO_START_TIMEOUT`, `TOTAL_TIMEOUT`, `POLICY_DENIED`, `RESULT_TOO_LARGE`, `BUDGET_EXCEEDED`.
     /// At most 128 bytes. `non_retryable_errors` of the retry policy are compared with it.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
@@ -419,7 +420,7 @@ pub enum Verdict {
     Deny = 2,
     /// It may run once a human approved it.
     RequireApproval = 3,
-    /// Not now: the job stays PENDING and is asked about again later.
+    /// At the rate of the rule: within it the job is SCHEDULED, beyond it PENDING until `not_before` or a little later.
     Throttle = 4,
     /// It may run under the constraints of the decision, which the worker is handed.
     AllowWithConstraints = 5,
@@ -1733,7 +1734,8 @@ pub struct JobMetadata {
     #[prost(string, repeated, tag = "4")]
     pub risk_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// The most a job may use over all its attempts. A limit left out does not bind. Settled from the usage that workers report.
+/// The most a job may use over all its attempts. A limit left out does not bind; a policy may set a lower one. Settled from the usage that
+/// workers report: an attempt that goes beyond it is stopped, and the job ends FAILED with `BUDGET_EXCEEDED`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Budget {
     /// Model tokens read.
@@ -2408,7 +2410,7 @@ pub enum JobEventType {
     Admitted = 2,
     /// The verdict forbids it. Terminal.
     Denied = 3,
-    /// No verdict now, or THROTTLE: asked again later.
+    /// No verdict now, and asked again later; or THROTTLE, and let in when the rate allows.
     Deferred = 4,
     /// Leased to a worker.
     Dispatched = 5,
@@ -2549,6 +2551,10 @@ pub enum JobCauseKind {
     Cancelling = 16,
     /// A namespace quota is reached.
     Quota = 17,
+    /// A rule of the policy has a rate, and it is not this job's turn yet. `eta` says when.
+    Throttled = 18,
+    /// Other jobs hold all slots of the rule the job stands on (`max_concurrent`).
+    PolicyConcurrency = 19,
 }
 impl JobCauseKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2575,6 +2581,8 @@ impl JobCauseKind {
             Self::Running => "JOB_CAUSE_KIND_RUNNING",
             Self::Cancelling => "JOB_CAUSE_KIND_CANCELLING",
             Self::Quota => "JOB_CAUSE_KIND_QUOTA",
+            Self::Throttled => "JOB_CAUSE_KIND_THROTTLED",
+            Self::PolicyConcurrency => "JOB_CAUSE_KIND_POLICY_CONCURRENCY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2598,6 +2606,8 @@ impl JobCauseKind {
             "JOB_CAUSE_KIND_RUNNING" => Some(Self::Running),
             "JOB_CAUSE_KIND_CANCELLING" => Some(Self::Cancelling),
             "JOB_CAUSE_KIND_QUOTA" => Some(Self::Quota),
+            "JOB_CAUSE_KIND_THROTTLED" => Some(Self::Throttled),
+            "JOB_CAUSE_KIND_POLICY_CONCURRENCY" => Some(Self::PolicyConcurrency),
             _ => None,
         }
     }
@@ -5268,10 +5278,12 @@ pub enum ErrorReason {
     ResultTooLarge = 167,
     /// Pending reason: the policy kernel does not answer; it is asked again.
     PolicyUnavailable = 168,
-    /// Pending reason: policy said THROTTLE; it is asked again.
+    /// Pending reason: a rule of the policy has a rate; the job is let in when its turn comes.
     Throttled = 169,
     /// Failure type: the job's history reached its limit of 10,000 events.
     HistoryFull = 170,
+    /// Failure type: the attempts of the job used more than its budget, or all of it with work left to do.
+    BudgetExceeded = 171,
     /// Warning: the schedule time is in the past; the job runs now.
     ScheduleTimePast = 180,
     /// Warning: the topic is paused; the job waits until it is resumed.
@@ -5370,6 +5382,7 @@ impl ErrorReason {
             Self::PolicyUnavailable => "ERROR_REASON_POLICY_UNAVAILABLE",
             Self::Throttled => "ERROR_REASON_THROTTLED",
             Self::HistoryFull => "ERROR_REASON_HISTORY_FULL",
+            Self::BudgetExceeded => "ERROR_REASON_BUDGET_EXCEEDED",
             Self::ScheduleTimePast => "ERROR_REASON_SCHEDULE_TIME_PAST",
             Self::TopicPaused => "ERROR_REASON_TOPIC_PAUSED",
             Self::BackupTargetNotEmpty => "ERROR_REASON_BACKUP_TARGET_NOT_EMPTY",
@@ -5460,6 +5473,7 @@ impl ErrorReason {
             "ERROR_REASON_POLICY_UNAVAILABLE" => Some(Self::PolicyUnavailable),
             "ERROR_REASON_THROTTLED" => Some(Self::Throttled),
             "ERROR_REASON_HISTORY_FULL" => Some(Self::HistoryFull),
+            "ERROR_REASON_BUDGET_EXCEEDED" => Some(Self::BudgetExceeded),
             "ERROR_REASON_SCHEDULE_TIME_PAST" => Some(Self::ScheduleTimePast),
             "ERROR_REASON_TOPIC_PAUSED" => Some(Self::TopicPaused),
             "ERROR_REASON_BACKUP_TARGET_NOT_EMPTY" => Some(Self::BackupTargetNotEmpty),
@@ -5638,6 +5652,9 @@ pub struct CheckPolicyRequest {
     /// Judge as if this identity submitted it. Empty: as the caller. At most 256 bytes.
     #[prost(string, tag = "2")]
     pub actor: ::prost::alloc::string::String,
+    /// The caller asks for others, as a server does that has its jobs judged here: an empty `actor` means that nobody was asked to log in.
+    #[prost(bool, tag = "3")]
+    pub on_behalf: bool,
 }
 /// Response of CheckPolicy.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5645,6 +5662,12 @@ pub struct CheckPolicyResponse {
     /// What the policies say. It has no id: nothing was recorded.
     #[prost(message, optional, tag = "1")]
     pub decision: ::core::option::Option<Decision>,
+    /// What the rule that decided says, whole: a bundle of this one rule without its match keys and condition, as JSON. Empty for a default.
+    #[prost(string, tag = "2")]
+    pub rule: ::prost::alloc::string::String,
+    /// For THROTTLE: which count of the rule the job belongs to. Empty where the rule has one count for all.
+    #[prost(string, tag = "3")]
+    pub rate_key: ::prost::alloc::string::String,
 }
 /// Request of ExplainPolicy.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -8196,10 +8219,10 @@ pub struct BudgetShare {
     /// Which: the limit's name without `max_`, for example `tokens_out`.
     #[prost(string, tag = "1")]
     pub dimension: ::prost::alloc::string::String,
-    /// Units this attempt may use.
+    /// Units this attempt may use: all that earlier ones left. Beyond it the attempt is stopped.
     #[prost(uint64, tag = "2")]
     pub reserved: u64,
-    /// Units left for later attempts. Advisory.
+    /// Units kept for later attempts. 0: what this attempt leaves is theirs.
     #[prost(uint64, tag = "3")]
     pub remaining_hint: u64,
 }

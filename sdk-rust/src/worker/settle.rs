@@ -4,7 +4,7 @@ use super::EndedBy;
 use super::executor::{End, Outcome};
 use super::leases::{Lease, Stage, Why};
 use super::session::{Alarm, Drain, Session};
-use crate::ctx::Said;
+use crate::ctx::{News, Said};
 use crate::payload::Payload;
 use crate::raw::pb;
 use crate::raw::pb::JobUpdateKind as Kind;
@@ -12,6 +12,18 @@ use crate::raw::pb::connect_request::Frame;
 use crate::time::{span, stamp};
 use crate::verdict::{HandlerError, Next, RESULT_TOO_LARGE};
 use std::time::{Duration, Instant, SystemTime};
+
+/// What an update says besides its kind.
+struct About {
+    progress: Option<pb::Progress>,
+    usage: Option<pb::Usage>,
+}
+
+impl About {
+    fn progress(progress: pb::Progress) -> Self {
+        Self { progress: Some(progress), usage: None }
+    }
+}
 
 // === starting and ending ===
 
@@ -51,13 +63,13 @@ impl Session {
 
     fn report_end(&mut self, lease_id: u64, lease: &Lease, outcome: Outcome, now: Instant) {
         let (kind, result, failure) = verdict(outcome, lease.stop.as_ref(), self.terms.payload_max);
-        let checkpoint = lease.ctx.take_news().and_then(|news| news.checkpoint);
+        let News { checkpoint, usage, .. } = lease.ctx.take_news().unwrap_or_default();
         let mut progress = None;
         if let Some(checkpoint) = checkpoint {
             let kept = pb::Progress { checkpoint: Some(checkpoint.into_pb()), ..Default::default() };
             match kind {
                 Kind::Released => progress = Some(kept),
-                Kind::Failed => self.update(lease_id, lease, Kind::Checkpoint, Some(kept), now),
+                Kind::Failed => self.update(lease_id, lease, Kind::Checkpoint, About::progress(kept), now),
                 _ => {}
             }
         }
@@ -74,6 +86,7 @@ impl Session {
             result: result.map(Payload::into_pb),
             failure: failure.map(HandlerError::into_pb),
             progress,
+            usage,
             ..Default::default()
         };
         self.outbox.push(&update, true, now);
@@ -84,7 +97,7 @@ impl Session {
         lease_id: u64,
         lease: &Lease,
         kind: Kind,
-        progress: Option<pb::Progress>,
+        About { progress, usage }: About,
         now: Instant,
     ) {
         let update = pb::JobUpdate {
@@ -92,6 +105,7 @@ impl Session {
             lease_token: lease.ctx.lease_token().clone(),
             kind: kind.into(),
             progress,
+            usage,
             observed_at: Some(stamp(SystemTime::now())),
             ..Default::default()
         };
@@ -104,13 +118,17 @@ impl Session {
         let Some(news) = lease.ctx.take_news() else { return };
         (lease.is_started_told, lease.is_acked) = (true, true);
         let lease = lease.clone();
+        if news.usage.is_some() {
+            // A start that is told again changes nothing: it only carries what was used.
+            self.update(lease_id, &lease, Kind::Started, About { progress: None, usage: news.usage }, now);
+        }
         if let Some(Said { fraction, message }) = news.progress {
             let progress = pb::Progress { fraction, message, ..Default::default() };
-            self.update(lease_id, &lease, Kind::Progress, Some(progress), now);
+            self.update(lease_id, &lease, Kind::Progress, About::progress(progress), now);
         }
         if let Some(checkpoint) = news.checkpoint {
             let progress = pb::Progress { checkpoint: Some(checkpoint.into_pb()), ..Default::default() };
-            self.update(lease_id, &lease, Kind::Checkpoint, Some(progress), now);
+            self.update(lease_id, &lease, Kind::Checkpoint, About::progress(progress), now);
         }
     }
 }

@@ -7,7 +7,9 @@ use coretex_domain::job::{
     Cancel, Close, Closed, Event, Failure, Note, Progress, Return, Spec, State, Usage,
 };
 use coretex_domain::payload::ContentType;
-use coretex_domain::policy::{Decision, Remediation, Verdict};
+use coretex_domain::policy::{
+    ApprovalTerms, Constraints, Decision, Redaction, Remediation, Terms, Throttle, Verdict,
+};
 use coretex_domain::{JobId, Payload, ShardId, Span, Time};
 use coretex_ports::Write;
 use std::sync::Arc;
@@ -118,11 +120,22 @@ pub async fn every_field_survives(h: &dyn Harness) {
         rule_id: "r".into(),
         reason: "because".into(),
         remediations: vec![
-            Remediation { id: "x".into(), title: "X".into(), replacement_topic: None },
-            Remediation { id: "y".into(), title: "".into(), replacement_topic: Some("".into()) },
+            Remediation { id: "x".into(), title: "X".into(), ..Remediation::default() },
+            Remediation {
+                id: "y".into(),
+                summary: Some("y it is".into()),
+                replacement_topic: Some("".into()),
+                add_labels: vec![("a".into(), "".into())],
+                ..Remediation::default()
+            },
         ],
         policy: "p".into(),
         policy_version: u64::MAX,
+        terms: Some(Arc::new(Terms {
+            approval: Some(ApprovalTerms::default()),
+            throttle: Some(Throttle { limit: 3, per: Span(5), key: "k".into() }),
+            constraints: Some(Constraints { redaction: Some(Redaction::Strict), ..Constraints::default() }),
+        })),
     }));
     kit.admit_with_rare(&mut job);
     kit.put_new(&job).await;

@@ -158,7 +158,7 @@ fn a_server_does_not_start_with_rules_it_cannot_keep() {
         "{why}"
     );
     let (code, why) = start("/nowhere.yaml");
-    assert!(code == Some(78) && why.contains("cannot read /nowhere.yaml"), "{why}");
+    assert!(code == Some(78) && why.contains("R10") && why.contains("cannot read /nowhere.yaml"), "{why}");
     let (_bad, bad) = file("bad.yaml", &RULES.replace("topics", "topic"));
     let (code, why) = start(&bad);
     assert!(code == Some(78) && why.contains("did you mean `topics`?"), "{why}");

@@ -82,6 +82,9 @@ pub const DEAD_LETTER_RETENTION_DEFAULT: Span = Span::days(14);
 /// Idempotency keys are kept this long after the end of their job, or the job's retention if shorter.
 pub const KEY_RETENTION: Span = Span::hours(24);
 
+/// How long an approval is waited for, where its rule does not say.
+pub const APPROVAL_EXPIRES_DEFAULT: Span = Span::hours(24);
+
 /// Request ids are remembered this long where a row keeps them.
 pub const REQUEST_ID_RETENTION: Span = Span::hours(24);
 /// Request ids one topic remembers.

@@ -197,10 +197,12 @@ reasons! {
         "Keep the result elsewhere and return a reference.";
     PolicyUnavailable = "POLICY_UNAVAILABLE" => Recorded, "The policy kernel does not answer; it is asked again.",
         "Nothing; if it lasts, the operator must look at the policy kernel.";
-    Throttled = "THROTTLED" => Recorded, "Policy said to wait; it is asked again.",
-        "Nothing: the job goes on by itself.";
+    Throttled = "THROTTLED" => Recorded, "A rule of the policy has a rate, and it is not the job's turn yet.",
+        "Nothing: the job goes on by itself. `not_before` says about when.";
     HistoryFull = "HISTORY_FULL" => Recorded, "The history of the job reached its limit of 10,000 events.",
         "Look for a worker that takes the job and gives it back for ever.";
+    BudgetExceeded = "BUDGET_EXCEEDED" => Recorded, "The attempts of the job used more than its budget, or all of it.",
+        "Raise `spec.budget`, or ask whoever keeps the policy for more: the message has what was used.";
     ScheduleTimePast = "SCHEDULE_TIME_PAST" => Recorded, "A warning: the schedule time is in the past; the job runs now.",
         "Check clock and time zone of the caller if that was not meant.";
     TopicPaused = "TOPIC_PAUSED" => Recorded, "A warning: the topic is paused; the job waits until it is resumed.",

@@ -40,6 +40,18 @@ impl Span {
     }
 }
 
+/// Units of written lengths, shortest first.
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+impl std::fmt::Display for Span {
+    /// The largest unit that fits whole, as policy bundles write it: `500ms`, `90s`, `5m`, `2d`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fit = UNITS.iter().rev().find(|(_, scale)| self.0 > 0 && self.0.is_multiple_of(*scale));
+        let (name, scale) = fit.copied().unwrap_or(("ms", 1));
+        write!(f, "{}{name}", self.0 / scale)
+    }
+}
+
 impl From<std::time::Duration> for Span {
     /// Rounds up, so that a wait is never shorter than asked.
     fn from(d: std::time::Duration) -> Span {

@@ -374,6 +374,8 @@ pub struct Settings {
     /// What is asked about every job before it is handed out.
     pub policy: Arc<Policy>,
     pub audit_retention: Span,
+    /// Judges in place of the policies kept here, which then are not used.
+    pub remote_kernel: Option<Arc<dyn crate::RemoteKernel>>,
 }
 
 impl Default for Settings {
@@ -389,6 +391,7 @@ impl Default for Settings {
             open_jobs_max: 20_000_000,
             policy: Arc::new(Policy::built_in()),
             audit_retention: crate::audit::RETENTION_DEFAULT,
+            remote_kernel: None,
         }
     }
 }

@@ -65,7 +65,8 @@ fn count_decision(metrics: &EngineMetrics, job: &Job, event: &Event) {
     let verdict = match event {
         Event::Denied => Verdict::Deny,
         Event::ApprovalRequested => Verdict::RequireApproval,
-        Event::Deferred(_) => Verdict::Throttle,
+        // Without a decision nobody could be asked, which is no verdict.
+        Event::Deferred(_) if job.decision.is_none() => return,
         _ => job.decision.as_ref().map_or(Verdict::Allow, |d| d.verdict),
     };
     add(&metrics.decisions[verdict as usize], 1);

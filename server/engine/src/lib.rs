@@ -15,6 +15,7 @@ mod mail;
 pub mod metrics;
 mod output;
 mod policies;
+mod remote;
 mod retry;
 mod run;
 mod sessions;
@@ -30,7 +31,10 @@ pub use dead_letters::{
     RedriveStep, Which,
 };
 pub use events::{Amended, AmendedStream, EventStream};
-pub use policies::{Applied, Apply, Asked, BUILT_IN_BUNDLE, PolicyInfo, Simulated, differences};
+pub use policies::{
+    Applied, Apply, Asked, BUILT_IN_BUNDLE, PolicyInfo, Simulated, carried_decision, differences,
+};
+pub use remote::{Question, RemoteKernel, Standing};
 pub use sessions::{Attached, Outbox, OutputPiece, SessionHandle, lease_hash};
 pub use topics::TopicView;
 
@@ -70,19 +74,25 @@ impl Engine {
             (0..count).map(|_| mpsc::channel(settings.mailbox_max)).unzip();
         let sequences = claim.sequences.clone();
         let (audit, audit_inbox) = mpsc::channel(audit::QUEUE_MAX);
-        let parts = Parts { store, env, settings, mailboxes: senders, sequences, audit };
+        let (to_judge, judge_inbox) = mpsc::unbounded_channel();
+        let kernel = settings.remote_kernel.clone();
+        let parts = Parts { store, env, settings, mailboxes: senders, sequences, audit, to_judge };
         let shared = Arc::new(Shared::new(parts));
         let supervised = shared.clone();
         let supervisor = tokio::spawn(async move {
             supervisor::run(supervised.clone(), receivers, claim).await;
             supervised.gone.set();
         });
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(sessions::watch(shared.clone())),
             tokio::spawn(supervisor::clean(shared.clone())),
             tokio::spawn(policies::force::follow(shared.clone())),
             tokio::spawn(audit::run(shared.clone(), audit_inbox)),
         ];
+        if let Some(kernel) = kernel {
+            tasks.push(tokio::spawn(remote::run(shared.clone(), kernel.clone(), judge_inbox)));
+            tasks.push(tokio::spawn(remote::follow(shared.clone(), kernel)));
+        }
         while !shared.is_up.load(Ordering::Acquire) && !supervisor.is_finished() {
             tokio::task::yield_now().await;
         }

@@ -39,6 +39,8 @@ pub struct EngineMetrics {
     pub dead_letters: AtomicU64,
     /// Allow, deny, require approval, throttle, allow with constraints.
     pub decisions: [AtomicU64; 5],
+    /// Judgements by a bundle, of which some are observed.
+    pub policy_seconds: Arc<Histogram>,
     pub commits: AtomicU64,
     pub commit_writes: AtomicU64,
     pub commit_seconds: Histogram,
@@ -48,6 +50,8 @@ pub struct EngineMetrics {
     pub returned_offers: AtomicU64,
     pub protocol_errors: AtomicU64,
     pub invariant_violations: AtomicU64,
+    /// Questions that a policy kernel elsewhere did not answer.
+    pub policy_outages: AtomicU64,
 }
 
 /// Jobs that ended, by topic and state. Topics beyond the first so many are summed up, so that labels stay few.

@@ -312,6 +312,8 @@ impl ShardLoop {
                 }
                 Effect::Stop { session, lease_id, why } => self.shared.sessions.stop(session, lease_id, &why),
                 Effect::Closed(one) => closed.push(one),
+                // The task that asks lives as long as the engine.
+                Effect::Judge(job) => drop(self.shared.to_judge.send(job)),
                 Effect::Ended(job) => {
                     for waiter in self.waiters.remove(&job.key()).unwrap_or_default() {
                         match waiter {
@@ -377,7 +379,7 @@ fn ended_jobs(effects: &[Effect]) -> FxHashMap<JobKey, &Arc<Job>> {
     for effect in effects {
         match effect {
             Effect::Ended(job) => drop(ended.insert(job.key(), job)),
-            Effect::Deliver { .. } | Effect::Stop { .. } | Effect::Closed(_) => {}
+            Effect::Deliver { .. } | Effect::Stop { .. } | Effect::Closed(_) | Effect::Judge(_) => {}
         }
     }
     ended

@@ -8,11 +8,12 @@ use crate::mail::Mail;
 use crate::metrics::EngineMetrics;
 use crate::output::Outputs;
 use crate::policies::force::InForce;
+use crate::remote::Link;
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
-use coretex_domain::{Namespace, Reason, Refusal, ShardId, Span, Time};
+use coretex_domain::{Job, Namespace, Reason, Refusal, ShardId, Span, Time};
 use coretex_kernel::Dispatcher;
 use coretex_kernel::dispatcher::Wake;
 use coretex_kernel::input::{Closed, Input};
@@ -49,6 +50,9 @@ pub(crate) struct Shared {
     pub(crate) topic_turn: tokio::sync::Mutex<()>,
     pub(crate) catalog: Catalog,
     pub(crate) in_force: InForce,
+    pub(crate) remote: Link,
+    /// Jobs a kernel elsewhere is to be asked about.
+    pub(crate) to_judge: mpsc::UnboundedSender<Arc<Job>>,
     pub(crate) audit: mpsc::Sender<audit::Entry>,
     policy: RwLock<Arc<Policy>>,
     /// Rung when the time of the next retention pass may have moved closer.
@@ -109,13 +113,18 @@ pub(crate) struct Parts {
     pub(crate) mailboxes: Vec<mpsc::Sender<Mail>>,
     pub(crate) sequences: Box<[u64; 256]>,
     pub(crate) audit: mpsc::Sender<audit::Entry>,
+    pub(crate) to_judge: mpsc::UnboundedSender<Arc<Job>>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
         let loops = parts.mailboxes.len();
         let start_time = parts.env.clock.now().wall;
-        let policy = parts.settings.policy.clone();
+        let policy = match &parts.settings.remote_kernel {
+            // Its version is learnt with the first answer.
+            Some(_) => Arc::new(Policy::remote(0)),
+            None => parts.settings.policy.clone(),
+        };
         Shared {
             store: parts.store,
             env: parts.env,
@@ -140,6 +149,8 @@ impl Shared {
             topic_turn: tokio::sync::Mutex::default(),
             catalog: Catalog::default(),
             in_force: InForce::default(),
+            remote: Link::default(),
+            to_judge: parts.to_judge,
             audit: parts.audit,
             policy: RwLock::new(policy),
             clean_soon: Notify::new(),
@@ -231,7 +242,7 @@ impl Shared {
                 let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
                 wakes.extend(dispatcher.closed(&run[0].topic, run[0].session, &run[0].lane_id, count));
             }
-            for (key, holder) in closed.iter().filter_map(|one| one.slot.as_ref()) {
+            for (key, holder) in closed.iter().flat_map(Closed::slots) {
                 for who in dispatcher.free_slot(key, *holder) {
                     slots.insert((who, key.clone()));
                 }

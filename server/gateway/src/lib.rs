@@ -7,6 +7,7 @@ mod door;
 mod front;
 mod gate;
 mod hot;
+mod kernel_client;
 mod methods;
 mod metrics;
 mod routes;
@@ -17,6 +18,7 @@ mod stream;
 mod tokens;
 mod wire;
 
+pub use kernel_client::KernelClient;
 pub use metrics::Counts;
 pub use serve::{serve, serve_metrics};
 pub use settings::{ApiKeys, GatewaySettings, Identity, Tls};

@@ -122,6 +122,11 @@ fn engine(gate: &Gate, out: &mut String) {
         );
     }
     for (name, help, h) in [
+        (
+            "coretex_policy_seconds",
+            "How long one judgement by a bundle takes; one in 64 is observed, the built-in policy is not.",
+            &*m.policy_seconds,
+        ),
         ("coretex_commit_seconds", "How long commits take.", &m.commit_seconds),
         ("coretex_job_schedule_to_start_seconds", "From runnable to started.", &m.schedule_to_start),
         ("coretex_job_run_seconds", "From started to ended.", &m.run_seconds),

@@ -11,7 +11,7 @@ use crate::rate::Bucket;
 use coretex_domain::job::spec::Placement;
 use coretex_domain::session::Session;
 use coretex_domain::topic::{Rate, Topic};
-use coretex_domain::{JobKey, Namespace, SessionId, Time};
+use coretex_domain::{JobKey, Namespace, SessionId, Span, Time};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -326,7 +326,7 @@ impl Dispatcher {
         if let Some(bucket) = &mut state.bucket {
             bucket.fill(now);
             match bucket.whole_tokens() {
-                0 => return Err(Dry::RateUntil(bucket.next_token(now))),
+                0 => return Err(Dry::RateUntil(bucket.token_at(1, now))),
                 tokens => want = want.min(tokens),
             }
         }
@@ -507,6 +507,16 @@ impl Dispatcher {
         waiting
     }
 
+    /// Puts back a slot that was taken in this turn and not used: nobody was told that it was held.
+    pub fn return_slot(&mut self, key: &LimitKey, holder: Holder) {
+        if let Some(slots) = self.slots.get_mut(key) {
+            slots.holders.remove(&holder);
+            if slots.holders.is_empty() && slots.waiting.is_empty() {
+                self.slots.remove(key);
+            }
+        }
+    }
+
     /// Counts a lease that was open before this process began as a holder, whatever the limit says now.
     pub fn hold_slot(&mut self, key: &LimitKey, holder: Holder) {
         self.slots.entry(key.clone()).or_default().holders.insert(holder);
@@ -522,16 +532,29 @@ impl Dispatcher {
         if self.rates.len() > RATES_SWEEP {
             self.rates.retain(|_, bucket| !bucket.is_full_at(now));
         }
-        let bucket = self.rates.entry(key.clone()).or_insert_with(|| Bucket::full(rate, now));
-        if bucket.rate != rate {
-            *bucket = Bucket::full(rate, now);
-        }
-        bucket.fill(now);
+        let bucket = self.bucket(key, rate, now);
         if bucket.whole_tokens() == 0 {
-            return Err(bucket.next_token(now));
+            return Err(bucket.token_at(1, now));
         }
         bucket.spend(1);
         Ok(())
+    }
+
+    fn bucket(&mut self, key: &LimitKey, rate: Rate, now: Time) -> &mut Bucket {
+        let bucket = self.rates.entry(key.clone()).or_insert_with(|| Bucket::full(rate, now));
+        bucket.fill(now);
+        bucket.set_rate(rate);
+        bucket
+    }
+
+    /// When the `nth` start from now on is allowed.
+    pub fn start_at(&mut self, key: &LimitKey, rate: Rate, nth: u64, now: Time) -> Time {
+        self.bucket(key, rate, now).token_at(nth, now)
+    }
+
+    /// Counts a start made before this process began, so long ago: what it took has come back in part since.
+    pub fn count_start(&mut self, key: &LimitKey, rate: Rate, ago: Span, now: Time) {
+        self.bucket(key, rate, now).owe(ago);
     }
 
     /// Puts back a start that was taken and not used.

@@ -4,7 +4,7 @@
 use crate::dispatcher::{Holder, LimitKey, TopicKey};
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::{Failure, Spec, Usage};
-use coretex_domain::policy::Policy;
+use coretex_domain::policy::{Answer, Policy};
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, JobKey, Namespace, Payload, Refusal, SessionId, Span};
 use std::sync::Arc;
@@ -67,6 +67,8 @@ pub enum Input {
     /// The same on a loop that does not own the catalog: known, not written.
     MirrorTopic(Arc<Topic>),
     SetPolicy(Arc<Policy>),
+    /// What a kernel elsewhere says about a job it was asked about.
+    Ruled(Box<Ruled>),
     /// Credit, a slot or a start of these topics may be had again.
     Work(Vec<TopicKey>),
     /// A slot of this key was freed.
@@ -102,6 +104,14 @@ pub struct Submit {
     pub items: Vec<NewJob>,
     /// [`crate::View::departed`] before the store was asked for `known`; lets the kernel see that the answer is stale.
     pub looked_at: u64,
+}
+
+/// The answer of a kernel elsewhere. It counts only while the job stands where it stood when it was asked about.
+#[derive(Debug)]
+pub struct Ruled {
+    pub key: JobKey,
+    pub revision: u64,
+    pub answer: Answer,
 }
 
 /// One job to be made.
@@ -292,6 +302,8 @@ pub enum Effect {
     Stop { session: SessionId, lease_id: u64, why: Stop },
     /// A lease was closed: free what it held.
     Closed(Closed),
+    /// Ask the policy kernel elsewhere about a job.
+    Judge(Arc<Job>),
     /// Events for watchers come from the writes; this tells waiters that a job has ended.
     Ended(Arc<Job>),
 }
@@ -303,6 +315,8 @@ pub enum Stop {
     },
     TimedOut,
     Stalled,
+    /// The job's attempts used up what they may.
+    OverBudget,
     /// The worker leaves and did not finish in time: the job goes on elsewhere.
     Drained,
     /// Not started yet, and not wanted any more.
@@ -317,4 +331,13 @@ pub struct Closed {
     pub lane_id: Arc<str>,
     pub lease_id: u64,
     pub slot: Option<(LimitKey, Holder)>,
+    /// That of its rule, which few jobs have.
+    pub rule_slot: Option<Box<(LimitKey, Holder)>>,
+}
+
+impl Closed {
+    /// Every slot it held.
+    pub fn slots(&self) -> impl Iterator<Item = &(LimitKey, Holder)> {
+        self.slot.iter().chain(self.rule_slot.as_deref())
+    }
 }

@@ -5,11 +5,14 @@
 
 pub mod dispatcher;
 pub mod input;
+pub mod limits;
 pub mod mutant;
 mod packed;
+mod parked;
 pub mod path;
 mod rate;
 pub mod ready;
+mod throttle;
 pub mod timers;
 mod turn;
 mod view;

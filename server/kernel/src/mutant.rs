@@ -28,6 +28,10 @@ mutants! {
     RetryMadeTwice = "retry-made-twice", "A retry by hand that comes twice makes its job twice.";
     ParkedForgotten = "parked-forgotten", "Jobs parked behind others that left the queue are not brought back.";
     CancelOfEnded = "cancel-of-ended", "A job that ended in this turn is cancelled all the same.";
+    RuleSlotIgnored = "rule-slot-ignored", "`max_concurrent` of a rule is not looked at.";
+    RuleSlotKept = "rule-slot-kept", "The slot of a rule is not given back when its lease ends.";
+    ThrottleForgotten = "throttle-forgotten", "A throttled job that waited does not take a start of its rate.";
+    BudgetNotChecked = "budget-not-checked", "Usage beyond the budget does not end the job.";
     LeaseSerialReused = "lease-serial-reused", "A returned lease gives its number to the next one.";
 }
 

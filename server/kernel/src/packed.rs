@@ -102,7 +102,7 @@ mod tests {
         let mut job = Job::submitted(id, topic.namespace.clone(), spec, 5, Time(10), Some("me".into()));
         assert!(Packed::of(&job).is_none(), "a job that was not admitted is not packed");
         job.apply(Entry { seq: 6, time: Time(11), event: Event::Admitted { place: 11 << 20 } }).unwrap();
-        let facts = Facts { namespace: "default", spec: &job.spec.clone() };
+        let facts = Facts { namespace: "default", submitter: None, spec: &job.spec.clone() };
         if let Answer::Decided(decision) = Policy::built_in().judge(facts, Time(1)) {
             job.decision = Some(decision);
         }

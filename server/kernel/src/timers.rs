@@ -28,7 +28,19 @@ pub enum Due {
 /// The effective timeouts of a job.
 pub fn timeouts(job: &Job, settings: Option<&Settings>) -> Timeouts {
     let own = &job.spec.options().timeouts;
-    settings.map_or_else(|| own.clone(), |s| own.or(&s.timeouts))
+    let mut asked = settings.map_or_else(|| own.clone(), |s| own.or(&s.timeouts));
+    if job.constraints().is_some() {
+        asked.start_to_close = Some(job.capped_runtime(asked.start_to_close()));
+    }
+    asked
+}
+
+/// True if the job waits in the line of a throttle, which lets it in: it needs no timer of its own. One that waits for
+/// its schedule time first is not in line yet.
+pub(crate) fn is_paced(job: &Job) -> bool {
+    let State::Pending(Some(why)) = &job.state else { return false };
+    let is_throttled = job.decision.as_ref().is_some_and(|decision| decision.throttle().is_some());
+    is_throttled && job.spec.options().schedule_time != Some(why.0)
 }
 
 /// Every deadline of a job, soonest first among equals in order of weight.
@@ -50,9 +62,9 @@ fn deadlines(job: &Job, settings: Option<&Settings>) -> [Option<(Time, Due)>; 6]
             found[3] = Some((started + limits.start_to_close(), Due::StartToClose));
             found[4] = limits.stall.map(|span| (job.rare().last_sign.unwrap_or(started) + span, Due::Stall));
         }
-        State::Pending(Some(why)) => found[5] = Some((why.0, Due::Judge)),
+        State::Pending(Some(why)) if !is_paced(job) => found[5] = Some((why.0, Due::Judge)),
         State::Retrying { due } => found[5] = Some((*due, Due::Retry)),
-        State::Pending(None)
+        State::Pending(_)
         | State::AwaitingApproval
         | State::Scheduled
         | State::Dispatched(_)

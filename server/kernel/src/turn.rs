@@ -18,6 +18,8 @@ pub struct Turn {
     pub(crate) rows: Vec<Write>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) delivered: Vec<(SessionId, Arc<str>, u64, JobKey)>,
+    /// Jobs a kernel elsewhere is to be asked about.
+    pub(crate) asked: Vec<JobKey>,
     dice: u64,
     /// Moves that table T does not allow; each one is a fault of ours and changed nothing.
     pub illegal: Vec<Illegal>,
@@ -41,6 +43,7 @@ impl Turn {
             rows: Vec::new(),
             effects: Vec::new(),
             delivered: Vec::new(),
+            asked: Vec::new(),
             dice,
             illegal: Vec::new(),
         }
@@ -110,6 +113,11 @@ impl Turn {
             {
                 effects.push(Effect::Deliver { session, lane_id, lease_id, job: job.clone() });
             }
+        }
+        for key in self.asked.drain(..) {
+            // It may have ended since in the same turn.
+            let pending = view.job(key).filter(|job| job.state.kind() == StateKind::Pending);
+            effects.extend(pending.map(|job| Effect::Judge(job.clone())));
         }
         effects.append(&mut self.effects);
         Finished { writes, effects, illegal: self.illegal }

@@ -3,10 +3,14 @@
 //! Ready queues, timers and lease indexes are functions of the jobs in it: [`View::settle_in`] is the one place
 //! that keeps them so, for live decisions and for recovery alike.
 
+mod leases;
+
 use crate::dispatcher::{LimitKey, TopicKey};
 use crate::mutant::Mutant;
 use crate::packed::Packed;
+use crate::parked::{Parked, revive_behind};
 use crate::ready::{ReadyQueue, Waiting};
+use crate::throttle::Throttled;
 use crate::timers;
 use coretex_domain::job::spec::Placement;
 use coretex_domain::job::{PLACE_ORDER_BITS, State, StateKind};
@@ -14,7 +18,7 @@ use coretex_domain::policy::Policy;
 use coretex_domain::topic::{Settings, Topic};
 use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId, Time};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Keys of jobs that left memory lately, so that a stale look-up is noticed.
@@ -94,12 +98,15 @@ pub struct View {
     placed_classes: FxHashMap<(TopicNo, Placement), ClassNo>,
     /// Classes that may have something to dispatch.
     pub(crate) dirty: BTreeSet<ClassNo>,
-    /// Jobs that wait for a slot or a start of their key, by place.
-    pub(crate) parked: FxHashMap<LimitKey, BTreeMap<(u64, JobKey), u8>>,
+    /// Where the next look begins, so that each gets its turn.
+    pub(crate) next_class: ClassNo,
+    /// Jobs that wait for a slot or a start of their key.
+    pub(crate) parked: Parked,
     timers: BTreeSet<(Time, JobKey)>,
     /// Classes and rate keys that sleep until a start is allowed.
     pub(crate) class_wakes: BTreeSet<(Time, ClassNo)>,
     pub(crate) key_wakes: BTreeSet<(Time, LimitKey)>,
+    pub(crate) throttled: Throttled,
     pub(crate) sessions: FxHashMap<SessionId, SessionLeases>,
     offer_deadlines: BTreeSet<(Time, SessionId)>,
     pub(crate) sequences: Box<[u64; 256]>,
@@ -108,6 +115,8 @@ pub struct View {
     delayed: u64,
     next_lease: u64,
     pub(crate) policy: Arc<Policy>,
+    /// Jobs that were loaded while a kernel elsewhere was asked about them: it has to be asked again.
+    pub(crate) unasked: Vec<JobKey>,
     departed: u64,
     departed_keys: FxHashSet<JobKey>,
     departed_order: VecDeque<JobKey>,
@@ -154,10 +163,12 @@ impl View {
             classes: Vec::new(),
             placed_classes: FxHashMap::default(),
             dirty: BTreeSet::new(),
-            parked: FxHashMap::default(),
+            next_class: ClassNo(0),
+            parked: Parked::default(),
             timers: BTreeSet::new(),
             class_wakes: BTreeSet::new(),
             key_wakes: BTreeSet::new(),
+            throttled: Throttled::default(),
             sessions: FxHashMap::default(),
             offer_deadlines: BTreeSet::new(),
             sequences,
@@ -166,6 +177,7 @@ impl View {
             // 56 bits; a millisecond holds 32,768, more than a loop can lease, so restarts never reuse one.
             next_lease: (now.0 << 15) & LEASE_COUNTER_MASK,
             policy,
+            unasked: Vec::new(),
             // Look-ups made before this view was filled are older than anything it knows.
             departed: now.0 << DEPARTED_BITS,
             departed_keys: FxHashSet::default(),
@@ -255,13 +267,17 @@ impl View {
         let settings = self.topics[topic.0 as usize].row.as_ref().map(|row| &row.settings);
         let due = timers::next_due(&job, settings, now).unwrap_or(Time::NEVER);
         self.set_timer(key, due);
+        if before == Some(StateKind::Pending) && kind != StateKind::Pending {
+            self.stop_waiting(key);
+        }
         if kind == StateKind::Scheduled {
             if before != Some(StateKind::Scheduled) && job.ready_time() <= now {
                 self.push_ready(class_no, &job, key);
             }
-        } else if self.jobs.get(&key).is_some_and(|slot| slot.is_queued) {
+        } else if before == Some(StateKind::Scheduled) {
+            // Also a parked job may have been the one whose turn it was.
             self.unqueue(class_no, key);
-            crate::path::dispatch::revive_behind(self, &job);
+            revive_behind(self, class_no, &job);
         }
     }
 
@@ -422,7 +438,7 @@ impl View {
         Footprint {
             jobs: self.open_count(),
             keys: self.keys.values().map(FxHashMap::len).sum(),
-            parked: self.parked.values().map(BTreeMap::len).sum(),
+            parked: self.parked.len() + self.throttled.len(),
             ready: self.classes.iter().map(|class| class.live).sum(),
             timers: self.timers.len() + self.class_wakes.len() + self.key_wakes.len(),
             sessions: self.sessions.len(),
@@ -498,93 +514,5 @@ impl View {
         let no = ClassNo(u32::try_from(self.classes.len()).expect("invariant: fewer than 2^32 classes"));
         self.classes.push(Class { topic, placement, ready: ReadyQueue::default(), live: 0 });
         no
-    }
-}
-
-// === impl View: numbers and leases ===
-
-impl View {
-    /// The place of a job that becomes ready at `ready`: unique, and in order of the calls within a millisecond.
-    pub(crate) fn next_place(&mut self, ready: Time) -> u64 {
-        let floor = ready.0 << PLACE_ORDER_BITS;
-        if floor > self.last_place {
-            // A time to come does not push back the jobs that are ready before it.
-            self.delayed += 1;
-            return floor | (self.delayed & ((1 << PLACE_ORDER_BITS) - 1));
-        }
-        self.last_place += 1;
-        self.last_place
-    }
-
-    /// Moves the clock of places forward; called once per group.
-    pub fn begin(&mut self, now: Time) {
-        for key in std::mem::take(&mut self.to_pack) {
-            self.pack(key);
-        }
-        self.last_place = self.last_place.max(now.0 << PLACE_ORDER_BITS);
-    }
-
-    pub(crate) fn next_lease_id(&mut self, shard: coretex_domain::ShardId) -> u64 {
-        self.next_lease = (self.next_lease + 1) & LEASE_COUNTER_MASK;
-        (u64::from(shard.0) << 56) | self.next_lease
-    }
-
-    pub(crate) fn open_lease(&mut self, session: SessionId, lease_id: u64, key: JobKey, offer_until: Time) {
-        let leases = self.sessions.entry(session).or_default();
-        leases.leases.insert(lease_id, LeaseEntry { key, is_acked: false });
-        leases.offers.push_back((offer_until, lease_id));
-        if leases.offer_deadline.is_none() {
-            leases.offer_deadline = Some(offer_until);
-            self.offer_deadlines.insert((offer_until, session));
-        }
-    }
-
-    pub(crate) fn close_lease(&mut self, session: SessionId, lease_id: u64) {
-        if let Some(leases) = self.sessions.get_mut(&session) {
-            leases.leases.remove(&lease_id);
-        }
-    }
-
-    /// Drops answered offers and sets the session's next deadline. Called once per frame of the session.
-    pub(crate) fn trim_offers(&mut self, session: SessionId) {
-        let Some(state) = self.sessions.get_mut(&session) else { return };
-        while let Some((_, lease)) = state.offers.front() {
-            if state.leases.get(lease).is_some_and(|entry| !entry.is_acked) {
-                break;
-            }
-            state.offers.pop_front();
-        }
-        let deadline = state.offers.front().map(|(at, _)| *at);
-        if deadline != state.offer_deadline {
-            if let Some(old) = state.offer_deadline {
-                self.offer_deadlines.remove(&(old, session));
-            }
-            if let Some(new) = deadline {
-                self.offer_deadlines.insert((new, session));
-            }
-            state.offer_deadline = deadline;
-        }
-        if state.leases.is_empty() && state.offers.is_empty() {
-            self.sessions.remove(&session);
-        }
-    }
-
-    /// An offer that ran out by `mono`, if any.
-    pub(crate) fn overdue_offer(&mut self, mono: Time) -> Option<(SessionId, u64, JobKey)> {
-        loop {
-            let (at, session) = *self.offer_deadlines.first()?;
-            if at > mono {
-                return None;
-            }
-            self.trim_offers(session);
-            let state = self.sessions.get_mut(&session);
-            if let Some(state) = state
-                && let Some((due, lease)) = state.offers.front().copied()
-                && due <= mono
-                && let Some(entry) = state.leases.get(&lease)
-            {
-                return Some((session, lease, entry.key));
-            }
-        }
     }
 }

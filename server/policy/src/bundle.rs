@@ -1,12 +1,10 @@
 //! A bundle: the rules as their author wrote them, checked. Only the reader of `yaml` makes one, so each is whole.
 
 use crate::condition::{Condition, Template};
-use crate::constraints::Constraints;
 use crate::glob::Glob;
-use crate::limits::APPROVAL_EXPIRES_DEFAULT;
-use crate::span;
+use crate::written::{ApprovalText, ConstraintsText};
 use coretex_domain::Span;
-use coretex_domain::policy::Verdict;
+use coretex_domain::policy::{ApprovalTerms, Constraints, Verdict};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,13 +38,13 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remediations: Vec<Remediation>,
     /// Set if and only if the verdict asks for an approval.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approval: Option<Approval>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "approval_text")]
+    pub approval: Option<ApprovalTerms>,
     /// Set if and only if the verdict throttles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Set if and only if the verdict constrains.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "constraints_text")]
     pub constraints: Option<Constraints>,
 }
 
@@ -93,26 +91,6 @@ pub struct Remediation {
     pub remove_labels: Vec<Arc<str>>,
 }
 
-/// Who may approve, how many of them, and what silence means.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Approval {
-    /// People or groups. Empty: whoever holds the right to approve.
-    pub approvers: Vec<Arc<str>>,
-    pub quorum: u32,
-    #[serde(serialize_with = "span_text")]
-    pub expires: Span,
-    pub on_expiry: OnExpiry,
-    pub requester_may_approve: bool,
-}
-
-/// What an approval becomes that nobody gave in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnExpiry {
-    Reject,
-    Approve,
-}
-
 /// At most `limit` jobs per span, counted for each value of the key by itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rate {
@@ -140,7 +118,15 @@ pub(crate) fn verdict_word<S: Serializer>(verdict: &Verdict, serializer: S) -> R
 }
 
 pub(crate) fn span_text<S: Serializer>(span: &Span, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&span::print(*span))
+    serializer.collect_str(span)
+}
+
+fn approval_text<S: Serializer>(terms: &Option<ApprovalTerms>, serializer: S) -> Result<S::Ok, S::Error> {
+    terms.as_ref().map(ApprovalText).serialize(serializer)
+}
+
+fn constraints_text<S: Serializer>(some: &Option<Constraints>, serializer: S) -> Result<S::Ok, S::Error> {
+    some.as_ref().map(ConstraintsText).serialize(serializer)
 }
 
 // === impl Bundle ===
@@ -154,19 +140,5 @@ impl Bundle {
     /// True if nothing is ever held back: the default allows and no rule says anything but allow.
     pub fn allows_all(&self) -> bool {
         self.default == Verdict::Allow && self.rules.iter().all(|rule| rule.verdict == Verdict::Allow)
-    }
-}
-
-// === impl Approval ===
-
-impl Default for Approval {
-    fn default() -> Approval {
-        Approval {
-            approvers: Vec::new(),
-            quorum: 1,
-            expires: APPROVAL_EXPIRES_DEFAULT,
-            on_expiry: OnExpiry::Reject,
-            requester_may_approve: false,
-        }
     }
 }

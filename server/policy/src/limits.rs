@@ -37,7 +37,7 @@ pub const EXPRESSION_DEPTH_MAX: u32 = 32;
 pub const REGEX_BYTES_MAX: usize = 256 << 10;
 
 pub const QUORUM_MAX: u64 = 16;
-pub const APPROVAL_EXPIRES_DEFAULT: Span = Span::hours(24);
+pub use coretex_domain::limits::APPROVAL_EXPIRES_DEFAULT;
 pub const APPROVAL_EXPIRES_MIN: Span = Span::secs(1);
 pub const APPROVAL_EXPIRES_MAX: Span = Span::days(366);
 pub const RATE_LIMIT_MAX: u64 = 1_000_000;

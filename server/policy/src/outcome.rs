@@ -1,9 +1,8 @@
 //! What a judgement comes to.
 
-use crate::bundle::{Approval, Remediation, Rule, word};
-use crate::constraints::Constraints;
+use crate::bundle::{Remediation, Rule, word};
 use coretex_domain::Span;
-use coretex_domain::policy::Verdict;
+use coretex_domain::policy::{ApprovalTerms, Constraints, Verdict};
 use std::sync::Arc;
 
 /// What one rule (or the default) says, made once when the bundle is compiled and shared by all jobs it is said of.
@@ -15,7 +14,7 @@ pub struct Ruling {
     pub reason: Arc<str>,
     pub remediations: Vec<Remediation>,
     /// Set if and only if the verdict asks for an approval.
-    pub approval: Option<Approval>,
+    pub approval: Option<ApprovalTerms>,
     /// Set if and only if the verdict throttles: at most so many jobs per span.
     pub rate: Option<(u32, Span)>,
     /// Set if and only if the verdict constrains.

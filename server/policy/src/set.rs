@@ -1,6 +1,12 @@
 //! Several bundles judged as one: all that are in force together.
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Match, Rate, Rule};
+use crate::compiled::compile;
+use crate::facts::Facts;
+use crate::glob::{Alphabet, Glob};
+use crate::outcome::Outcome;
+use crate::problem::Problems;
+use coretex_domain::policy::Verdict;
 use std::sync::Arc;
 
 /// The policy whose default holds for all of them, and whose rules stand last.
@@ -40,11 +46,40 @@ pub fn parts(rule_id: &Arc<str>) -> (Arc<str>, Arc<str>) {
     }
 }
 
+impl Outcome {
+    /// What was ruled, as a bundle of one rule that says it of every job: so it travels between processes. None for a
+    /// default. The reason is not in it, and a rate has no key: both belong to the job that was asked about.
+    pub fn carried(&self) -> Option<String> {
+        let ruling = &*self.ruling;
+        if ruling.rule_id.is_empty() {
+            return None;
+        }
+        let all = Glob::parse("*", Alphabet::Topic).ok()?;
+        let rule = Rule {
+            id: parts(&ruling.rule_id).1,
+            matching: Match { topics: vec![all], ..Match::default() },
+            when: None,
+            verdict: ruling.verdict,
+            reason: None,
+            remediations: ruling.remediations.clone(),
+            approval: ruling.approval.clone(),
+            rate: ruling.rate.map(|(limit, per)| Rate { limit, per, key: None }),
+            constraints: ruling.constraints.clone(),
+        };
+        let name = parts(&ruling.rule_id).0;
+        Some(Bundle { name, description: None, default: Verdict::Deny, rules: vec![rule] }.canonical())
+    }
+
+    /// Reads what [`Outcome::carried`] wrote.
+    pub fn of_carried(text: &str, rate_key: Arc<str>) -> Result<Outcome, Problems> {
+        let outcome = compile(Bundle::parse(text)?).judge(&Facts { topic: "any", ..Facts::default() });
+        Ok(Outcome { rate_key, ..outcome })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Facts, compile};
-    use coretex_domain::policy::Verdict;
 
     fn bundle(name: &str, default: &str, rules: &str) -> Bundle {
         Bundle::parse(&format!("name: {name}\ndefault: {default}\nrules: [{rules}]\n")).expect("a bundle")
@@ -81,5 +116,28 @@ mod tests {
             Bundle::join(default(), &[bundle("x", "allow", "{id: r, match: {topics: [b]}, verdict: deny}")]);
         assert_ne!(one.version(), two.version());
         assert_eq!(Bundle::join(default(), &[]).version(), default().version());
+    }
+
+    #[test]
+    fn what_was_ruled_travels_whole() {
+        let rules = "
+          {id: a, match: {topics: [a]}, verdict: require_approval, approval: {approvers: [lead], quorum: 2, expires: 5m}},
+          {id: b, match: {topics: [b]}, verdict: throttle, rate: {limit: 5, per: 1m, key: '${job.topic}'}},
+          {id: c, match: {topics: [c]}, verdict: allow_with_constraints, constraints: {budgets: {max_tokens: 7, max_runtime: 5s},
+            sandbox: {network_allowlist: []}, redaction: strict}},
+          {id: d, match: {topics: [d]}, when: '${job.labels.x == 1}', verdict: deny, reason: never,
+            remediations: [{id: r, title: T, add_labels: {k: v}}]}";
+        let all = Bundle::join(bundle("default", "allow", ""), &[bundle("team", "allow", rules)]);
+        let policy = compile(all);
+        for topic in ["a", "b", "c", "d"] {
+            let asked = policy.judge(&Facts { namespace: "default", topic, ..Facts::default() });
+            let text = asked.carried().expect("a rule decided");
+            let read = Outcome::of_carried(&text, asked.rate_key.clone()).expect("readable");
+            let (old, new) = (&*asked.ruling, &*read.ruling);
+            assert_eq!((old.verdict, &old.approval, old.rate), (new.verdict, &new.approval, new.rate));
+            assert_eq!((&old.constraints, &old.remediations), (&new.constraints, &new.remediations));
+            assert_eq!(asked.rate_key, read.rate_key);
+        }
+        assert_eq!(policy.judge(&Facts::default()).carried(), None);
     }
 }

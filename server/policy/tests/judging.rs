@@ -1,8 +1,9 @@
 //! What policies say, explain, differ in and would change.
 
 use coretex_domain::Span;
+use coretex_domain::policy::OnExpiry;
 use coretex_domain::policy::Verdict;
-use coretex_policy::{Bundle, Compiled, Facts, Memo, OnExpiry, Simulation, compile, diff, explain};
+use coretex_policy::{Bundle, Compiled, Facts, Memo, Simulation, compile, diff, explain};
 use std::sync::Arc;
 
 const GUIDE: &str = include_str!("../../../docs/guide/policy.md");

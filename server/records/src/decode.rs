@@ -2,12 +2,13 @@
 
 use crate::event::{cancel_of, entry_of, id_of, lease_of};
 use crate::intern::Interner;
+use crate::terms::{remediation_of, terms_of};
 use crate::{Damaged, check_version, wire};
 use bytes::Bytes;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{Counters, Event, Failure, Job, Progress, Rare, Spec, State, StateKind, Usage};
 use coretex_domain::payload::ContentType;
-use coretex_domain::policy::{Decision, Remediation, Verdict};
+use coretex_domain::policy::{Decision, Verdict};
 use coretex_domain::{Namespace, Payload, ShardId, Span, Time};
 use prost::Message;
 use std::sync::Arc;
@@ -257,14 +258,10 @@ pub fn decision_of(d: &wire::Decision, interner: &mut Interner) -> Result<Arc<De
         5 => Verdict::AllowWithConstraints,
         unknown => return Err(Damaged(format!("decision with unknown verdict {unknown}"))),
     };
-    let remediations = d.remediations.iter().map(|r| Remediation {
-        id: interner.text(&r.id),
-        title: interner.text(&r.title),
-        replacement_topic: interner.opt_text(r.replacement_topic.as_deref()),
-    });
     let decision = Decision {
         verdict,
-        remediations: remediations.collect(),
+        remediations: d.remediations.iter().map(|r| remediation_of(r, interner)).collect(),
+        terms: d.terms.as_ref().map(|terms| terms_of(terms, interner)).transpose()?,
         rule_id: interner.text(&d.rule_id),
         reason: interner.text(&d.reason),
         policy: interner.text(&d.policy),

@@ -1,6 +1,7 @@
 //! A job into bytes, straight from the record in memory.
 
 use crate::event::{put_cancel, put_entry, put_id, put_lease};
+use crate::terms::{put_remediation, put_terms};
 use crate::{VERSION, put};
 use coretex_domain::Payload;
 use coretex_domain::job::spec::{Options, RetryPolicy, Timeouts};
@@ -172,7 +173,9 @@ fn put_head(buf: &mut Vec<u8>, job: &Job, refer: &mut dyn FnMut(&Arc<Decision>) 
         put::opt_uint(buf, 16, job.end_time.map(|t| t.0));
         put::opt_uint(buf, 17, job.expire_time.map(|t| t.0));
         if let Some(decision) = &job.decision {
-            match refer(decision) {
+            // One of many keys would only fill the table.
+            let number = if decision.is_keyed() { None } else { refer(decision) };
+            match number {
                 Some(number) => put::uint(buf, 18, u64::from(number) + 1),
                 None => put::nested(buf, 19, |buf| put_decision(buf, decision)),
             }
@@ -222,14 +225,13 @@ pub fn put_decision(buf: &mut Vec<u8>, decision: &Decision) {
     put::text(buf, 2, &decision.rule_id);
     put::text(buf, 3, &decision.reason);
     for remediation in &decision.remediations {
-        put::nested(buf, 4, |buf| {
-            put::text(buf, 1, &remediation.id);
-            put::text(buf, 2, &remediation.title);
-            put::opt_text(buf, 3, remediation.replacement_topic.as_deref());
-        });
+        put_remediation(buf, 4, remediation);
     }
     put::text(buf, 5, &decision.policy);
     put::uint(buf, 6, decision.policy_version);
+    if let Some(terms) = &decision.terms {
+        put_terms(buf, 7, terms);
+    }
 }
 
 fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {

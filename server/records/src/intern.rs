@@ -38,6 +38,9 @@ impl Interner {
     }
 
     pub fn decision(&mut self, decision: Decision) -> Arc<Decision> {
+        if decision.is_keyed() {
+            return Arc::new(decision);
+        }
         if let Some(known) = self.decisions.iter().find(|known| ***known == decision) {
             return known.clone();
         }

@@ -12,6 +12,7 @@ pub mod intern;
 mod put;
 pub mod resource;
 pub mod row;
+mod terms;
 #[cfg(test)]
 mod tests;
 pub mod wire;

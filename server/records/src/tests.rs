@@ -8,7 +8,10 @@ use coretex_domain::job::{
     State, StateKind, Usage,
 };
 use coretex_domain::payload::ContentType;
-use coretex_domain::policy::{Decision, Remediation, Verdict};
+use coretex_domain::policy::{
+    ApprovalTerms, Budgets, Constraints, Decision, DiffLimits, OnExpiry, Redaction, Remediation, Sandbox,
+    Terms, Throttle, Toolchain, Verdict,
+};
 use coretex_domain::{JobId, Namespace, Payload, SessionId, ShardId, Span, Time};
 use coretex_ports::{Group, KeyRow, Write};
 use proptest::collection::vec;
@@ -160,6 +163,52 @@ fn options() -> impl Strategy<Value = Options> {
     })
 }
 
+fn terms() -> impl Strategy<Value = Terms> {
+    let approval = (vec(text(), 0..3), any::<u32>(), number(), any::<bool>(), any::<bool>()).prop_map(
+        |(approvers, quorum, expires, approves, requester_may_approve)| ApprovalTerms {
+            approvers,
+            quorum,
+            expires: Span(expires),
+            on_expiry: if approves { OnExpiry::Approve } else { OnExpiry::Reject },
+            requester_may_approve,
+        },
+    );
+    let throttle = (any::<u32>(), number(), text()).prop_map(|(limit, per, key)| Throttle {
+        limit,
+        per: Span(per),
+        key,
+    });
+    (of(approval), of(throttle), of(constraints())).prop_map(|(approval, throttle, constraints)| Terms {
+        approval,
+        throttle,
+        constraints,
+    })
+}
+
+fn constraints() -> impl Strategy<Value = Constraints> {
+    let redaction = of(prop::sample::select(vec![Redaction::None, Redaction::Standard, Redaction::Strict]));
+    let lists = vec(of(vec(text(), 0..3)), 5);
+    (vec(of(any::<u32>()), 4), vec(of(number()), 3), of(any::<bool>()), lists, vec(text(), 0..3), redaction)
+        .prop_map(|(small, large, isolated, lists, deny_path_globs, redaction)| Constraints {
+            budgets: Budgets {
+                max_runtime: large[0].map(Span),
+                max_retries: small[0],
+                max_tokens: large[1],
+                max_cost_micros: large[2],
+                max_concurrent: small[1],
+            },
+            sandbox: Sandbox {
+                isolated,
+                network_allowlist: lists[0].clone(),
+                fs_read_only: lists[1].clone(),
+                fs_read_write: lists[2].clone(),
+            },
+            toolchain: Toolchain { allowed_tools: lists[3].clone(), allowed_commands: lists[4].clone() },
+            diff: DiffLimits { max_files: small[2], max_lines: small[3], deny_path_globs },
+            redaction,
+        })
+}
+
 fn decision() -> impl Strategy<Value = Decision> {
     let verdict = prop::sample::select(vec![
         Verdict::Allow,
@@ -168,13 +217,21 @@ fn decision() -> impl Strategy<Value = Decision> {
         Verdict::Throttle,
         Verdict::AllowWithConstraints,
     ]);
-    let remediation = (text(), text(), of(text())).prop_map(|(id, title, replacement_topic)| Remediation {
-        id,
-        title,
-        replacement_topic,
-    });
-    (verdict, text(), text(), vec(remediation, 0..3), text(), number()).prop_map(
-        |(verdict, rule_id, reason, remediations, policy, policy_version)| Decision {
+    let labels = vec((text(), text()), 0..3);
+    let remediation = (text(), text(), vec(of(text()), 3), labels, vec(text(), 0..3)).prop_map(
+        |(id, title, rest, add_labels, remove_labels)| Remediation {
+            id,
+            title,
+            summary: rest[0].clone(),
+            replacement_topic: rest[1].clone(),
+            replacement_capability: rest[2].clone(),
+            add_labels,
+            remove_labels,
+        },
+    );
+    (verdict, text(), text(), vec(remediation, 0..3), text(), number(), of(terms())).prop_map(
+        |(verdict, rule_id, reason, remediations, policy, policy_version, terms)| Decision {
+            terms: terms.map(Arc::new),
             verdict,
             rule_id,
             reason,
@@ -386,6 +443,42 @@ fn unknown_fields_are_passed_over() {
     assert_eq!(decode_job(&bytes, &mut Interner::default(), &none), Ok(golden_job()));
 }
 
+/// As versions before terms wrote it.
+#[test]
+fn decisions_without_terms_are_read_as_before() {
+    let old = [
+        0x08, 0x04, 0x12, 0x01, b'r', 0x1a, 0x03, b'w', b'h', b'y', 0x22, 0x06, 0x0a, 0x01, b'a', 0x12, 0x01,
+        b'A', 0x2a, 0x01, b'p', 0x30, 0x07,
+    ];
+    let read =
+        crate::decode::decision_of(&wire::Decision::decode(&old[..]).unwrap(), &mut Interner::default());
+    let read = read.unwrap();
+    assert_eq!((read.verdict, &*read.rule_id, read.policy_version), (Verdict::Throttle, "r", 7));
+    assert_eq!((read.terms.clone(), read.is_keyed()), (None, false));
+    assert_eq!(read.remediations[0].summary, None);
+    let mut again = Vec::new();
+    crate::encode::put_decision(&mut again, &read);
+    assert_eq!(again, old, "and what has no terms is written as before");
+}
+
+#[test]
+fn decisions_for_one_key_of_many_are_not_put_into_tables() {
+    let mut job = golden_job();
+    let throttle = Throttle { limit: 1, per: Span(1), key: "customer-7".into() };
+    job.decision = Some(Arc::new(Decision {
+        verdict: Verdict::Throttle,
+        rule_id: "r".into(),
+        reason: "".into(),
+        remediations: vec![],
+        policy: "p".into(),
+        policy_version: 1,
+        terms: Some(Arc::new(Terms { throttle: Some(throttle), ..Terms::default() })),
+    }));
+    let mut bytes = Vec::new();
+    put_job(&mut bytes, &job, Form::Whole { fresh: 0 }, &mut |_| panic!("no table is asked"));
+    assert_eq!(decode_job(&bytes, &mut Interner::default(), &none).unwrap().decision, job.decision);
+}
+
 #[test]
 fn equal_strings_and_decisions_are_shared() {
     let mut job = golden_job();
@@ -396,6 +489,7 @@ fn equal_strings_and_decisions_are_shared() {
         remediations: vec![],
         policy: "p".into(),
         policy_version: 1,
+        terms: None,
     }));
     let bytes = whole(&job);
     let mut interner = Interner::default();

@@ -3,8 +3,10 @@
 //! Absent and empty differ only where a field is `optional`.
 
 mod log;
+mod terms;
 
 pub use log::{Batch, Group, Write};
+pub use terms::{Approval, Constraints, Terms, Texts, Throttle};
 
 use prost::Message;
 
@@ -366,6 +368,8 @@ pub struct Decision {
     pub policy: String,
     #[prost(uint64, tag = "6")]
     pub policy_version: u64,
+    #[prost(message, optional, tag = "7")]
+    pub terms: Option<Terms>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -376,6 +380,14 @@ pub struct Remediation {
     pub title: String,
     #[prost(string, optional, tag = "3")]
     pub replacement_topic: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    pub summary: Option<String>,
+    #[prost(string, optional, tag = "5")]
+    pub replacement_capability: Option<String>,
+    #[prost(message, repeated, tag = "6")]
+    pub add_labels: Vec<Pair>,
+    #[prost(string, repeated, tag = "7")]
+    pub remove_labels: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

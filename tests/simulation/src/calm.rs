@@ -146,6 +146,12 @@ impl World {
                 left.push(format!("key {}: {holders} holders", limit.key));
             }
         }
+        for limit in self.oracle.rule_names() {
+            let holders = node.dispatcher.holders(&limit).len();
+            if holders > 0 {
+                left.push(format!("rule {}: {holders} holders", limit.key));
+            }
+        }
         for (session, stay) in &node.stays {
             let outstanding = node.dispatcher.outstanding(*session);
             if outstanding > 0 || !stay.leases.is_empty() || !stay.reports.is_empty() {

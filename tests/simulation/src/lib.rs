@@ -21,6 +21,7 @@ mod pipe;
 mod plan;
 mod planted;
 mod rng;
+mod rules;
 pub mod run;
 mod sessions;
 pub mod shrink;

@@ -129,7 +129,8 @@ impl World {
         for illegal in &finished.illegal {
             self.oracle.violate("I-01", || format!("the kernel asked for an illegal move: {illegal}"));
         }
-        self.oracle.on_turn(&self.nodes[n].loops[who].view, &finished.writes);
+        let life = (n, self.nodes[n].boot, self.nodes[n].life);
+        self.oracle.on_turn(life, &self.nodes[n].loops[who].view, &finished.writes);
         let replies = replies.into_iter().map(|p| self.resolve(n, who, p, &finished.effects)).collect();
         rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
         let committing = Committing {
@@ -150,7 +151,11 @@ impl World {
         let find = |key: JobKey| {
             let ended = effects.iter().find_map(|effect| match effect {
                 Effect::Ended(job) if job.key() == key => Some(job),
-                Effect::Ended(_) | Effect::Deliver { .. } | Effect::Stop { .. } | Effect::Closed(_) => None,
+                Effect::Ended(_)
+                | Effect::Deliver { .. }
+                | Effect::Stop { .. }
+                | Effect::Closed(_)
+                | Effect::Judge(_) => None,
             });
             view.job(key).or(ended).cloned()
         };
@@ -278,6 +283,8 @@ impl World {
                 }
                 Effect::Stop { session, lease_id, why } => self.control(n, session, lease_id, why),
                 Effect::Closed(one) => closed.push(one),
+                // The policies of these lives answer at once.
+                Effect::Judge(_) => {}
                 Effect::Ended(job) => {
                     let waiters = self.nodes[n].loops.get_mut(who).and_then(|l| l.waiters.remove(&job.key()));
                     for to in waiters.unwrap_or_default() {

@@ -3,6 +3,7 @@
 use crate::event::{Act, Do, Event};
 use crate::fault::Fault;
 use crate::net::{Cut, End};
+use crate::rules::Figures;
 use crate::wire::TopicChange;
 use crate::workload::{self, TOPICS};
 use crate::world::World;
@@ -266,7 +267,12 @@ impl World {
         let retry = Span(self.roll_plan.skewed(500, 5_000));
         self.policy = Arc::new(match is_out {
             true => Policy::unreachable(version, retry, "the kernel does not answer"),
-            false => Policy::built_in_at(version),
+            false => {
+                if self.roll_plan.chance(5_000) {
+                    self.figures = Figures::draw(&mut self.roll_plan);
+                }
+                self.figures.policy(version)
+            }
         });
         self.oracle.on_policy(version, is_out);
         for node in 0..self.nodes.len() {

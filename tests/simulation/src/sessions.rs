@@ -6,7 +6,7 @@ use crate::node::{Mail, Node, ReplyTo, Stay, WaitingReport};
 use crate::ownership::LEASE_MS;
 use crate::wire::{Assignment, Caller, Down, HeldLease, Name, Token, Up, Word};
 use crate::world::World;
-use coretex_domain::job::Failure;
+use coretex_domain::job::{Failure, Usage};
 use coretex_domain::session::{Lane, Session};
 use coretex_domain::{Job, Payload, SessionId, ShardId};
 use coretex_kernel::input::{Closed, Input, LeaseRef, Rejected, Stop, Update, UpdateKind};
@@ -114,7 +114,8 @@ impl World {
                 }
             };
             let part = &mut parts[usize::from(shard) % loops];
-            part.0.push(Update { lease, kind: kind_of(word), usage: None });
+            let usage = usage_of(&word);
+            part.0.push(Update { lease, kind: kind_of(word), usage });
             part.1.push(index);
         }
         let Some(stay) = self.nodes[n].stays.get_mut(&session) else { return };
@@ -215,7 +216,7 @@ impl World {
             wakes.extend(dispatcher.closed(&run[0].topic, run[0].session, &run[0].lane_id, count));
         }
         for one in closed {
-            if let Some((key, holder)) = &one.slot {
+            for (key, holder) in one.slots() {
                 for who in dispatcher.free_slot(key, *holder) {
                     if !slots.contains(&(who, key.clone())) {
                         slots.push((who, key.clone()));
@@ -411,6 +412,17 @@ pub(crate) fn worker_name(worker: usize) -> Arc<str> {
 
 pub(crate) fn worker_number(name: &str) -> usize {
     name[1..].parse().unwrap_or(usize::MAX)
+}
+
+/// What a worker says it used with a word: those that run long or end say something.
+pub(crate) fn usage_of(word: &Word) -> Option<Box<Usage>> {
+    let tokens_in = match word {
+        Word::Progress => 20,
+        Word::Failed { .. } => 30,
+        Word::Succeeded(_) => 15,
+        Word::Started | Word::Checkpoint(_) | Word::Cancelled | Word::Released => return None,
+    };
+    Some(Box::new(Usage { tokens_in, ..Usage::default() }))
 }
 
 pub(crate) fn kind_of(word: Word) -> UpdateKind {

@@ -3,7 +3,7 @@
 use crate::calls::{Call, Flow};
 use crate::node::{Got, Mail, Node, ReplyTo};
 use crate::planted::Shell;
-use crate::sessions::kind_of;
+use crate::sessions::{kind_of, usage_of};
 use crate::wire::{Caller, Refused, Said, Token, Want, Why, Word};
 use crate::world::World;
 use coretex_domain::{Job, JobId, Namespace, SessionId, ShardId};
@@ -223,7 +223,8 @@ impl World {
         let mut parts: Vec<Vec<Update>> = (0..loops).map(|_| Vec::new()).collect();
         for (token, word) in said {
             let lease = LeaseRef::Token { job: token.job, serial: token.serial };
-            parts[usize::from(token.shard) % loops].push(Update { lease, kind: kind_of(word), usage: None });
+            let usage = usage_of(&word);
+            parts[usize::from(token.shard) % loops].push(Update { lease, kind: kind_of(word), usage });
         }
         let left = parts.iter().filter(|p| !p.is_empty()).count();
         let flow = Flow::Report { left, rejected: Vec::new() };

@@ -415,7 +415,9 @@ impl World {
                 }
             }
             Stop::Reclaim if holding.stage == Stage::Running => {}
-            Stop::TimedOut | Stop::Stalled | Stop::Drained | Stop::Reclaim => self.drop_lease(w, lease),
+            Stop::TimedOut | Stop::Stalled | Stop::OverBudget | Stop::Drained | Stop::Reclaim => {
+                self.drop_lease(w, lease)
+            }
         }
     }
 

@@ -8,8 +8,8 @@ use coretex_domain::{Payload, Span, Time};
 use std::sync::Arc;
 
 /// Topics of every run. The last is one the built-in policy denies.
-pub(crate) const TOPICS: [&str; 7] =
-    ["plain", "keyed", "capped", "rated", "timed", "deep", "sys.destroy.all"];
+pub(crate) const TOPICS: [&str; 9] =
+    ["plain", "keyed", "capped", "rated", "timed", "deep", "throttled", "metered", "sys.destroy.all"];
 
 /// Settings a topic has from the start; `None` leaves it without a row.
 pub(crate) fn settings(topic: &str, roll: &mut Rng) -> Option<Settings> {
@@ -60,12 +60,14 @@ fn retry(roll: &mut Rng) -> RetryPolicy {
 /// One job. `wall` is the caller's idea of the time.
 pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
     let topic = match roll.below(100) {
-        0..=29 => "plain",
-        30..=44 => "keyed",
-        45..=56 => "capped",
-        57..=68 => "rated",
-        69..=84 => "timed",
-        85..=95 => "deep",
+        0..=26 => "plain",
+        27..=38 => "keyed",
+        39..=49 => "capped",
+        50..=60 => "rated",
+        61..=74 => "timed",
+        75..=83 => "deep",
+        84..=89 => "throttled",
+        90..=95 => "metered",
         _ => "sys.destroy.all",
     };
     let body = match roll.below(100) {
@@ -88,7 +90,7 @@ pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
     if topic == "deep" || (topic == "sys.destroy.all" && roll.chance(5_000)) || roll.chance(500) {
         options.timeouts = timeouts(roll);
     }
-    if matches!(topic, "keyed" | "capped") || roll.chance(500) {
+    if matches!(topic, "keyed" | "capped") || (topic == "metered" && roll.chance(4_000)) || roll.chance(500) {
         options.concurrency_key = Some(format!("c{}", roll.below(key_space)).into());
     }
     if topic == "rated" && roll.chance(6_000) {

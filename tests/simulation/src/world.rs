@@ -11,6 +11,7 @@ use crate::oracle::Oracle;
 use crate::pipe::Underway;
 use crate::planted::Shell;
 use crate::rng::Rng;
+use crate::rules::Figures;
 use crate::store::SimStore;
 use crate::worker::Worker;
 use coretex_domain::policy::Policy;
@@ -48,6 +49,7 @@ pub(crate) struct World {
     pub(crate) namespace: Namespace,
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) figures: Figures,
     pub(crate) next_exec: u64,
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
@@ -82,6 +84,7 @@ impl World {
         let nodes = (0..opt.nodes).map(|_| Node::new(offset())).collect();
         let workers = (0..opt.workers).map(|w| Worker::new(w, Rng::new(seed, 100 + w as u64))).collect();
         let clients = (0..opt.clients).map(|c| Client::new(Rng::new(seed, 200 + c as u64))).collect();
+        let figures = Figures::draw(&mut Rng::new(seed, 8));
         let mut store = SimStore::new();
         store.takes_old_epochs = opt.has(Shell::EpochNotChecked);
         World {
@@ -100,7 +103,8 @@ impl World {
             clients,
             namespace: Namespace::new("sim"),
             topics: crate::workload::TOPICS.iter().map(|t| Arc::from(*t)).collect(),
-            policy: Arc::new(Policy::built_in()),
+            policy: Arc::new(figures.policy(1)),
+            figures,
             next_exec: 0,
             slow_until: 0,
             full_until: 0,

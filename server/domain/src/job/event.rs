@@ -50,16 +50,19 @@ pub enum Close {
     WorkerLost = 5,
     /// The lease never started, too often.
     Undeliverable = 6,
+    /// The attempts of the job used more than its budget, or all of it.
+    OverBudget = 7,
 }
 
 impl Close {
-    pub const ALL: [Close; 6] = [
+    pub const ALL: [Close; 7] = [
         Close::Failed,
         Close::NonRetryable,
         Close::TimedOut,
         Close::Stalled,
         Close::WorkerLost,
         Close::Undeliverable,
+        Close::OverBudget,
     ];
     pub fn from_number(number: u32) -> Option<Close> {
         Close::ALL.into_iter().find(|c| *c as u32 == number)

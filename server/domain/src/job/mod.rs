@@ -1,5 +1,6 @@
 //! A job: one durable unit of work, and the fold of its history.
 
+mod allowance;
 pub mod event;
 pub mod machine;
 pub mod retry;
@@ -9,6 +10,7 @@ mod tests;
 mod usage;
 
 pub use crate::id::JobId;
+pub use allowance::Share;
 pub use event::{Cancel, Close, Closed, Entry, Event, EventKind, Lease, Note, Return};
 pub use machine::StateKind;
 pub use spec::Spec;
@@ -353,7 +355,7 @@ impl Job {
         match close {
             Close::WorkerLost => self.counters.lost += 1,
             Close::Undeliverable => self.counters.deliveries += 1,
-            Close::Failed | Close::NonRetryable | Close::TimedOut | Close::Stalled => {}
+            Close::Failed | Close::NonRetryable | Close::TimedOut | Close::Stalled | Close::OverBudget => {}
         }
     }
 
@@ -404,6 +406,14 @@ impl Job {
         let mut hash = blake3::Hasher::new();
         hash.update(self.namespace.as_str().as_bytes()).update(&[0]).update(self.id.to_string().as_bytes());
         hash.finalize().to_hex()[..32].to_owned()
+    }
+
+    /// Whoever logged in to submit the job.
+    pub fn submitter(&self) -> Option<&str> {
+        match self.history.first().map(|entry| &entry.event) {
+            Some(Event::Submitted { actor }) => actor.as_deref(),
+            Some(_) | None => None,
+        }
     }
 
     /// A rough count of the bytes this job holds in memory.

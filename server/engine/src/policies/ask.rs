@@ -29,7 +29,19 @@ pub struct Simulated {
     pub is_exact: bool,
 }
 
+/// Policies are kept by a kernel elsewhere; here is nobody to ask or to change them.
+pub(super) fn elsewhere() -> Refusal {
+    let message = "the policies of this server are kept by another policy kernel (setting `policy.kernel`); ask it there";
+    Refusal::new(Reason::UnsupportedByStore, message)
+}
+
 impl Engine {
+    /// What the policies in force say of a job, as it travels: the rule that decided, and the count of its rate.
+    pub fn carried_policy(&self, facts: Facts<'_>) -> (Option<String>, Arc<str>) {
+        let outcome = self.shared.in_force.compiled().judge(&facts_of(facts));
+        (outcome.carried(), outcome.rate_key)
+    }
+
     /// What the policies in force say of a job. Nothing is recorded or used up.
     pub fn check_policy(&self, facts: Facts<'_>) -> Result<Arc<Decision>, Refusal> {
         if let Some(rules) = self.shared.in_force.rules() {
@@ -38,6 +50,7 @@ impl Engine {
         let now = self.shared.env.clock.now().wall;
         match self.shared.policy().judge(facts, now) {
             Answer::Decided(decision) => Ok(decision),
+            Answer::Asked => Err(elsewhere()),
             Answer::Deferred { until, reason } => {
                 let message = format!("the policy kernel does not answer: {reason}");
                 Err(Refusal::new(Reason::ShardUnavailable, message).retry_after(until.since(now)))
@@ -47,6 +60,9 @@ impl Engine {
 
     /// The same, with every rule.
     pub fn explain_policy(&self, facts: Facts<'_>) -> Result<Asked, Refusal> {
+        if self.shared.settings.remote_kernel.is_some() {
+            return Err(elsewhere());
+        }
         let considered = explain(&self.shared.in_force.compiled(), &facts_of(facts));
         Ok(Asked { decision: self.check_policy(facts)?, considered })
     }
@@ -88,7 +104,8 @@ impl Engine {
                     has_more = true;
                     break;
                 }
-                let facts = Facts { namespace: job.namespace.as_str(), spec: &job.spec };
+                let (namespace, submitter) = (job.namespace.as_str(), job.submitter());
+                let facts = Facts { namespace, submitter, spec: &job.spec };
                 simulation.see(&job.id.to_string(), &facts_of(facts));
             }
             // Judging is work for the processor: let others have it in between.

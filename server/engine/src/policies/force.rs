@@ -113,6 +113,9 @@ pub(super) fn joined(bundles: Vec<Bundle>) -> Bundle {
 
 /// Puts in force what the catalog says. Returns when every loop judges by it; nothing to do if it does already.
 pub(crate) async fn refresh(shared: &Arc<Shared>) -> Result<(), Refusal> {
+    if shared.settings.remote_kernel.is_some() {
+        return Ok(());
+    }
     let _turn = shared.in_force.turn.lock().await;
     let rows = shared.catalog.rows();
     let made_of = parts(&rows)?;
@@ -129,7 +132,7 @@ pub(crate) async fn refresh(shared: &Arc<Shared>) -> Result<(), Refusal> {
             true => Some(Arc::new(compile(joined(bundles(&rows, true)?)))),
             false => None,
         };
-        let rules = Arc::new(SetRules::new(compiled, shadow));
+        let rules = Arc::new(SetRules::new(compiled, shadow, shared.metrics.policy_seconds.clone()));
         let policy = Arc::new(rules.policy());
         shared.in_force.set(Some(State { made_of, rules }));
         policy

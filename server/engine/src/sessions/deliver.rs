@@ -33,8 +33,8 @@ impl Deliveries {
             lease_id,
             token,
             lane_id,
-            max_attempts: options.retry.max_attempts(),
-            start_to_close: options.timeouts.start_to_close(),
+            max_attempts: job.capped_attempts(options.retry.max_attempts()),
+            start_to_close: job.capped_runtime(options.timeouts.start_to_close()),
             stall: options.timeouts.stall,
             job,
         };

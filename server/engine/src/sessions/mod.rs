@@ -102,6 +102,11 @@ impl Sessions {
             }
             Stop::TimedOut => force("TIMED_OUT"),
             Stop::Stalled => force("STALLED"),
+            // The job has ended, and its handler is told why before it is stopped.
+            Stop::OverBudget => {
+                let reason = "BUDGET_EXCEEDED".into();
+                ControlAction::Cancel { reason, grace: CANCEL_GRACE, force: false }
+            }
             Stop::Drained => force("DRAINED"),
             Stop::Reclaim => ControlAction::Reclaim,
         };

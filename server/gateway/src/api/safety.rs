@@ -127,19 +127,19 @@ fn invalid(problems: &Problems) -> Refusal {
     }
 }
 
+/// What is asked about: the job as if `actor` submitted it, or else the caller.
+fn facts<'a>(call: &'a Call, spec: &'a Spec, actor: &'a str) -> Facts<'a> {
+    let submitter = [actor, &*call.actor].into_iter().find(|name| !name.is_empty());
+    Facts { namespace: call.namespace.as_str(), submitter, spec }
+}
+
 impl Safety {
-    /// Reads the spec of a question, with the identity it is to be asked for.
+    /// Reads the spec of a question.
     fn asked(&self, call: &Call, spec: Option<pb::JobSpec>, actor: &str) -> Result<Arc<Spec>, Refusal> {
         let mut faults = Faults::default();
         faults.text("actor", actor, KEY_LEN_MAX);
         faults.into_result()?;
-        let (ask, _) = self.0.reader(call).read(spec, 0)?;
-        if actor.is_empty() {
-            return Ok(ask.spec);
-        }
-        let mut spec = (*ask.spec).clone();
-        spec.options.get_or_insert_default().metadata.actor_id = Some(actor.into());
-        Ok(Arc::new(spec))
+        Ok(self.0.reader(call).read(spec, 0)?.0.spec)
     }
 
     fn check(
@@ -148,9 +148,17 @@ impl Safety {
         request: pb::CheckPolicyRequest,
     ) -> Result<pb::CheckPolicyResponse, Refusal> {
         let spec = self.asked(call, request.spec, &request.actor)?;
-        let facts = Facts { namespace: call.namespace.as_str(), spec: &spec };
+        let mut facts = facts(call, &spec, &request.actor);
+        if request.on_behalf && request.actor.is_empty() {
+            facts.submitter = None;
+        }
         let decision = self.0.engine.check_policy(facts)?;
-        Ok(pb::CheckPolicyResponse { decision: Some(job::unrecorded(&decision)) })
+        let (rule, rate_key) = self.0.engine.carried_policy(facts);
+        Ok(pb::CheckPolicyResponse {
+            decision: Some(job::unrecorded(&decision)),
+            rule: rule.unwrap_or_default(),
+            rate_key: rate_key.to_string(),
+        })
     }
 
     fn explain(
@@ -159,7 +167,7 @@ impl Safety {
         request: pb::ExplainPolicyRequest,
     ) -> Result<pb::ExplainPolicyResponse, Refusal> {
         let spec = self.asked(call, request.spec, &request.actor)?;
-        let facts = Facts { namespace: call.namespace.as_str(), spec: &spec };
+        let facts = facts(call, &spec, &request.actor);
         let asked = self.0.engine.explain_policy(facts)?;
         Ok(pb::ExplainPolicyResponse {
             decision: Some(job::unrecorded(&asked.decision)),

@@ -1,13 +1,14 @@
 //! Frames from the server to a worker.
 
 use super::job::{newest_decision_id, trace_part};
-use super::payload;
 use super::put::{self, Put};
 use super::spec::{labels, write_metadata};
 use super::time::{duration, timestamp};
 use super::worker;
+use super::{constraints, payload};
 use bytes::Bytes;
 use coretex_contract::v1::{self as pb, connect_response::Frame, control};
+use coretex_domain::job::Share;
 use coretex_domain::{Span, Time};
 use coretex_engine::api::{
     Assignment, ControlAction, ControlEntry, Drain, HeldVerdict, RejectCode, Rejection, Resumed, ServerFrame,
@@ -116,7 +117,6 @@ pub(super) fn rare(a: &Assignment, now: Time) -> Option<pb::Assignment> {
         out.metadata = write_metadata(&options.metadata);
         out.concurrency_keys = options.concurrency_key.iter().map(ToString::to_string).collect();
         out.trace_context = options.trace_id.as_deref().map(traceparent).unwrap_or_default();
-        out.budget = budget(&options.budget);
         let from = options.schedule_time.map_or(job.create_time, |t| t.max(job.create_time));
         out.deadline = options.timeouts.total.map(|total| duration((from + total).since(now)));
         // Parts of one message are joined: this adds to the names that are there.
@@ -125,8 +125,10 @@ pub(super) fn rare(a: &Assignment, now: Time) -> Option<pb::Assignment> {
             .as_ref()
             .map(|parent| pb::JobRef { parent_job_id: parent.to_string(), ..pb::JobRef::default() });
     }
+    out.budget = job.shares().map(share).collect();
     if is_constrained {
-        out.policy = Some(pb::AssignmentPolicy { decision_id: newest_decision_id(job), constraints: None });
+        let constraints = job.constraints().map(constraints::write);
+        out.policy = Some(pb::AssignmentPolicy { decision_id: newest_decision_id(job), constraints });
     }
     Some(out)
 }
@@ -146,13 +148,9 @@ fn traceparent(trace: &str) -> String {
     format!("00-{}-{}-01", trace, trace_part(trace).get(..16).unwrap_or("0000000000000001"))
 }
 
-fn budget(budget: &coretex_domain::job::spec::Budget) -> Vec<pb::BudgetShare> {
-    [("tokens_total", budget.max_tokens), ("cost_micros", budget.max_cost_micros)]
-        .into_iter()
-        .filter_map(|(dimension, limit)| {
-            limit.map(|reserved| pb::BudgetShare { dimension: dimension.into(), reserved, remaining_hint: 0 })
-        })
-        .collect()
+/// All that is left is this attempt's: there is one at a time.
+fn share(share: Share) -> pb::BudgetShare {
+    pb::BudgetShare { dimension: share.dimension.into(), reserved: share.left(), remaining_hint: 0 }
 }
 
 pub(crate) fn resumed(r: Resumed, facts: &SessionFacts, resume_token: Vec<u8>, now: Time) -> pb::Resumed {

@@ -131,7 +131,7 @@ pub(crate) fn kind(event: &Event, from: Option<StateKind>) -> pb::JobEventType {
         Event::AttemptFailed(closed) => match closed.0.close {
             Close::TimedOut | Close::Stalled => T::TimedOut,
             Close::WorkerLost => T::WorkerLost,
-            Close::Failed | Close::NonRetryable | Close::Undeliverable => T::Failed,
+            Close::Failed | Close::NonRetryable | Close::Undeliverable | Close::OverBudget => T::Failed,
         },
         Event::Failed(_) => T::Failed,
         Event::TimedOut { .. } => T::TimedOut,
@@ -177,6 +177,7 @@ pub(crate) fn actor(event: &Event, worker_id: &str, policy: &str) -> String {
             Some(Close::Failed | Close::NonRetryable) => format!("worker:{worker_id}"),
             Some(Close::TimedOut | Close::Stalled) => "system:timer".into(),
             Some(Close::WorkerLost) => "system:session".into(),
+            Some(Close::OverBudget) => "system:budget".into(),
             Some(Close::Undeliverable) | None => "system:dispatch".into(),
         },
         Event::TimedOut { .. } | Event::RetryDue { .. } | Event::Expired => "system:timer".into(),

@@ -1,11 +1,11 @@
 //! Jobs to the wire, in the view that was asked for.
 
 use super::time::timestamp;
-use super::{json, payload, spec};
+use super::{constraints, json, payload, spec};
 use coretex_contract::v1 as pb;
-use coretex_domain::job::{Entry, Event, Failure, Job, Progress, State, StateKind, Usage};
-use coretex_domain::limits;
-use coretex_domain::policy::{Decision, Verdict};
+use coretex_domain::job::{Event, Failure, Job, Progress, State, StateKind, Usage};
+use coretex_domain::policy::{Decision, Remediation, Verdict};
+use coretex_domain::{Reason, limits};
 use coretex_ports::AckLevel;
 
 /// What a caller wants to see of a job.
@@ -73,14 +73,11 @@ pub(crate) fn write(job: &Job, look: Look) -> pb::Job {
         released: counters.released,
         schedule_time: options.schedule_time.map(timestamp),
         not_before: not_before(job).map(timestamp),
-        pending_reason: match &job.state {
-            State::Pending(Some(why)) => why.1.to_string(),
-            _ => String::new(),
-        },
+        pending_reason: pending_reason(job),
         deadline_time: deadline(job).map(timestamp),
         expire_time: job.expire_time.map(timestamp),
         usage: rare.usage.as_ref().map(usage),
-        submitter: submitter(job),
+        submitter: job.submitter().unwrap_or_default().to_owned(),
     }
 }
 
@@ -99,6 +96,16 @@ pub(crate) fn trace_part(trace: &str) -> &str {
     match trace.get(3..35) {
         Some(id) if trace.len() == 55 => id,
         _ => trace,
+    }
+}
+
+/// Why there is no verdict yet, or that a rule has a rate.
+fn pending_reason(job: &Job) -> String {
+    let is_throttled = job.decision.as_ref().is_some_and(|decision| decision.verdict == Verdict::Throttle);
+    match &job.state {
+        State::Pending(Some(_)) if is_throttled => Reason::Throttled.name().to_owned(),
+        State::Pending(Some(why)) => why.1.to_string(),
+        _ => String::new(),
     }
 }
 
@@ -124,13 +131,6 @@ fn deadline(job: &Job) -> Option<coretex_domain::Time> {
     let options = job.spec.options();
     let from = options.schedule_time.map_or(job.create_time, |t| t.max(job.create_time));
     options.timeouts.total.map(|total| from + total)
-}
-
-fn submitter(job: &Job) -> String {
-    match job.history.first() {
-        Some(Entry { event: Event::Submitted { actor: Some(actor) }, .. }) => actor.to_string(),
-        _ => String::new(),
-    }
 }
 
 pub(crate) fn failure(failure: &Failure, view: pb::View) -> pb::Failure {
@@ -194,20 +194,24 @@ pub(crate) fn unrecorded(decision: &Decision) -> pb::Decision {
         verdict: verdict(decision.verdict).into(),
         rule_id: decision.rule_id.to_string(),
         reason: decision.reason.to_string(),
-        constraints: None,
-        remediations: decision
-            .remediations
-            .iter()
-            .map(|r| pb::Remediation {
-                remediation_id: r.id.to_string(),
-                title: r.title.to_string(),
-                replacement_topic: r.replacement_topic.as_deref().unwrap_or_default().to_owned(),
-                ..pb::Remediation::default()
-            })
-            .collect(),
+        constraints: decision.constraints().map(constraints::write),
+        remediations: decision.remediations.iter().map(remediation).collect(),
         policy_version: decision.policy_version.to_string(),
         policy: decision.policy.to_string(),
         decide_time: None,
+    }
+}
+
+fn remediation(way: &Remediation) -> pb::Remediation {
+    let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    pb::Remediation {
+        remediation_id: way.id.to_string(),
+        title: way.title.to_string(),
+        summary: text(&way.summary),
+        replacement_topic: text(&way.replacement_topic),
+        replacement_capability: text(&way.replacement_capability),
+        add_labels: spec::labels(&way.add_labels),
+        remove_labels: way.remove_labels.iter().map(ToString::to_string).collect(),
     }
 }
 

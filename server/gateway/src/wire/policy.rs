@@ -4,7 +4,6 @@ use super::job::{decision_on, state, verdict};
 use super::time::timestamp;
 use coretex_contract::v1 as pb;
 use coretex_domain::Job;
-use coretex_domain::job::{Entry, Event};
 use coretex_engine::{Asked, PolicyInfo};
 use coretex_policy::{Considered, Report, Sample, Standing, set};
 
@@ -108,10 +107,6 @@ fn standing(standing: &Standing) -> pb::RuleStanding {
 
 /// The decision a job stands on, with what it was about.
 pub(crate) fn record(job: &Job) -> pb::DecisionRecord {
-    let actor = match job.history.first() {
-        Some(Entry { event: Event::Submitted { actor: Some(actor) }, .. }) => actor.to_string(),
-        _ => String::new(),
-    };
     pb::DecisionRecord {
         decision: decision_on(job),
         job_id: job.id.to_string(),
@@ -119,6 +114,6 @@ pub(crate) fn record(job: &Job) -> pb::DecisionRecord {
         topic: job.spec.topic.to_string(),
         state: state(job.state.kind()).into(),
         spec_hash: format!("{:032x}", job.spec.fingerprint()),
-        actor,
+        actor: job.submitter().unwrap_or_default().to_owned(),
     }
 }

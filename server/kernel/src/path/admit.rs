@@ -3,49 +3,111 @@
 //! The policy is a snapshot in the view, so the verdict is part of the same commit as the submit. That it cannot
 //! answer is never a verdict: the job stays and is asked about again.
 
-use crate::{Turn, View};
+use crate::input::Ruled;
+use crate::path::settle::over_budget;
+use crate::throttle::{Paced, pace};
+use crate::{Dispatcher, Turn, View};
 use coretex_domain::job::{Event, State};
 use coretex_domain::policy::{Answer, Decision, Facts, Verdict};
-use coretex_domain::{Job, JobKey};
+use coretex_domain::{Job, JobKey, Span};
 use std::sync::Arc;
 
-/// Wait before a throttled job is judged again.
-const THROTTLE_RETRY: coretex_domain::Span = coretex_domain::Span::secs(1);
+/// Wait before a job is judged again that was throttled without a rate.
+const THROTTLE_RETRY: Span = Span::secs(1);
 
-pub(crate) fn admit(view: &mut View, key: JobKey, turn: &mut Turn) {
+pub(crate) fn admit(view: &mut View, dispatcher: &mut Dispatcher, key: JobKey, turn: &mut Turn) {
     let Some(job) = view.job(key).filter(|job| matches!(job.state, State::Pending(_))).cloned() else {
         return;
     };
-    let facts = Facts { namespace: job.namespace.as_str(), spec: &job.spec };
+    let facts = Facts { namespace: job.namespace.as_str(), submitter: job.submitter(), spec: &job.spec };
     let policy = view.policy.clone();
     let answer = policy.judge(facts, turn.now.wall);
+    answered(view, dispatcher, job, answer, turn);
+}
+
+/// A kernel elsewhere has answered.
+pub(crate) fn ruled(view: &mut View, dispatcher: &mut Dispatcher, ruled: Ruled, turn: &mut Turn) {
+    let stands = |job: &&Arc<Job>| job.revision == ruled.revision && matches!(job.state, State::Pending(_));
+    let Some(job) = view.job(ruled.key).filter(stands).cloned() else { return };
+    if let Answer::Decided(decision) = &ruled.answer
+        && decision.policy_version != view.policy.version
+    {
+        // Judged by policies that are not in force here any more, or not yet: by the time it is answered again, they are.
+        turn.asked.push(ruled.key);
+        return;
+    }
+    answered(view, dispatcher, job, ruled.answer, turn);
+}
+
+fn answered(view: &mut View, dispatcher: &mut Dispatcher, job: Arc<Job>, answer: Answer, turn: &mut Turn) {
+    let key = job.key();
     match answer {
+        Answer::Asked => {
+            // An answer always comes, if only that there is none; until then the job needs no timer to be asked about.
+            turn.asked.push(key);
+        }
         Answer::Deferred { until, reason } => {
             drop(job);
-            view.apply(key, Event::Deferred(Box::new((until, reason))), turn);
+            view.stop_waiting(key);
+            let event = Event::Deferred(Box::new((until, reason)));
+            view.apply_with(key, event, turn, |job| job.decision = None);
         }
-        Answer::Decided(decision) => {
-            let event = event_for(view, &job, &decision, turn);
-            drop(job);
-            view.record_decision(key, decision);
-            view.apply(key, event, turn);
-        }
+        Answer::Decided(decision) => decided(view, dispatcher, job, decision, turn),
     }
 }
 
-fn event_for(view: &mut View, job: &Job, decision: &Arc<Decision>, turn: &Turn) -> Event {
-    match decision.verdict {
-        Verdict::Allow | Verdict::AllowWithConstraints => {
-            let wanted = job.spec.options().schedule_time.unwrap_or(turn.now.wall).max(turn.now.wall);
-            // A job that is judged again keeps the place it had.
-            let place = if job.place == 0 { view.next_place(wanted) } else { job.place };
-            Event::Admitted { place }
-        }
+fn decided(
+    view: &mut View,
+    dispatcher: &mut Dispatcher,
+    job: Arc<Job>,
+    decision: Arc<Decision>,
+    turn: &mut Turn,
+) {
+    let key = job.key();
+    let event = match decision.verdict {
+        Verdict::Allow => admitted(view, &job, turn),
+        Verdict::AllowWithConstraints => return constrained(view, job, decision, turn),
         Verdict::Deny => Event::Denied,
         Verdict::RequireApproval => Event::ApprovalRequested,
         Verdict::Throttle => {
-            Event::Deferred(Box::new((turn.now.wall + THROTTLE_RETRY, decision.reason.clone())))
+            let paced = match decision.throttle() {
+                Some(throttle) => pace(view, dispatcher, &job, &decision, throttle, turn.now.wall),
+                None => Paced::Waits(turn.now.wall + THROTTLE_RETRY),
+            };
+            match paced {
+                Paced::In => admitted(view, &job, turn),
+                Paced::Waits(until) => Event::Deferred(Box::new((until, decision.reason.clone()))),
+                Paced::Stays => {
+                    drop(job);
+                    return view.amend(key, turn, |job| job.decision = Some(decision));
+                }
+            }
         }
+    };
+    drop(job);
+    view.record_decision(key, decision);
+    view.apply(key, event, turn);
+}
+
+fn admitted(view: &mut View, job: &Job, turn: &Turn) -> Event {
+    let wanted = job.spec.options().schedule_time.unwrap_or(turn.now.wall).max(turn.now.wall);
+    // A job that is judged again keeps the place it had.
+    let place = if job.place == 0 { view.next_place(wanted) } else { job.place };
+    Event::Admitted { place }
+}
+
+/// The constraints hold from the next lease on. Where earlier attempts used up what they leave, there is none.
+fn constrained(view: &mut View, job: Arc<Job>, decision: Arc<Decision>, turn: &mut Turn) {
+    let key = job.key();
+    let place = admitted(view, &job, turn);
+    drop(job);
+    view.record_decision(key, decision);
+    match view.job(key).and_then(|job| job.spent_share()) {
+        Some(share) => {
+            let failure = over_budget(&share);
+            view.apply_with(key, Event::Denied, turn, |job| job.rare_mut().failure = Some(failure));
+        }
+        None => drop(view.apply(key, place, turn)),
     }
 }
 

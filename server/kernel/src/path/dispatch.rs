@@ -4,15 +4,17 @@
 //! the limit allows; nothing is polled.
 
 use super::admit;
-use crate::dispatcher::{Dry, Holder, LimitKey, Loan};
+use crate::dispatcher::{Dry, LimitKey, Loan};
+use crate::limits::{own_slot, rule_slot};
 use crate::mutant::Mutant;
+use crate::parked::pass_on;
 use crate::ready::Waiting;
 use crate::view::{Class, ClassNo};
 use crate::{Dispatcher, Turn, View};
-use coretex_domain::job::{Event, Lease, State};
+use coretex_domain::Job;
+use coretex_domain::job::{Event, Lease};
 use coretex_domain::limits::OFFER_TTL;
 use coretex_domain::topic::Rate;
-use coretex_domain::{Job, JobKey};
 use std::sync::Arc;
 
 /// Most leases one turn opens, so that a group stays small enough to commit quickly.
@@ -20,8 +22,11 @@ const TURN_MAX: u32 = 4_096;
 
 /// Lets every class with work borrow credit. Returns true if work was left behind for the next turn.
 pub fn dispatch(view: &mut View, dispatcher: &mut Dispatcher, turn: &mut Turn) -> bool {
+    for key in std::mem::take(&mut view.unasked) {
+        admit::admit(view, dispatcher, key, turn);
+    }
     let mut budget = TURN_MAX;
-    while let Some(class) = view.dirty.pop_first() {
+    while let Some(class) = view.next_dirty() {
         serve(view, dispatcher, class, &mut budget, turn);
         if budget == 0 {
             view.dirty.insert(class);
@@ -59,6 +64,14 @@ fn serve(view: &mut View, dispatcher: &mut Dispatcher, class_no: ClassNo, budget
 }
 
 impl View {
+    /// The next class to look at, in turn: what classes share, such as the slots of a rule, is not always the first one's.
+    fn next_dirty(&mut self) -> Option<ClassNo> {
+        let class = self.dirty.range(self.next_class..).next().or(self.dirty.first()).copied()?;
+        self.dirty.remove(&class);
+        self.next_class = ClassNo(class.0.wrapping_add(1));
+        Some(class)
+    }
+
     /// The best live entry of a class; dead ones are dropped on the way.
     fn front(&mut self, class_no: ClassNo, turn: &Turn) -> Option<(u8, Waiting)> {
         loop {
@@ -91,14 +104,12 @@ fn lease(
     view.unqueue(class_no, key);
     if !view.is_judged(&job) && !view.is_planted(Mutant::SkipPolicyRecheck) {
         view.apply(key, Event::Rejudged, turn);
-        admit::admit(view, key, turn);
-        revive_behind(view, &job);
+        admit::admit(view, dispatcher, key, turn);
         return false;
     }
-    if !take_limits(view, dispatcher, &job, waiting, turn) {
+    if !take_limits(view, dispatcher, &job, (class_no, waiting), turn) {
         return false;
     }
-    revive_behind(view, &job);
     let serial = match view.is_planted(Mutant::LeaseSerialReused) {
         true => job.counters.attempts + 1,
         false => job.counters.lease_serial + 1,
@@ -121,97 +132,61 @@ fn lease(
     true
 }
 
-/// The slot a job's lease holds, if its topic or spec asks for one.
-pub(crate) fn slot_of(job: &Job, serial: u32) -> Option<(LimitKey, Holder)> {
-    let key = job.spec.options.as_ref()?.concurrency_key.clone()?;
-    let limit = LimitKey { namespace: job.namespace.clone(), topic: job.spec.topic.clone(), key };
-    Some((limit, Holder { job: job.key(), serial }))
-}
-
-/// Takes a start of the rate key and a slot of the concurrency key, or parks the job behind what is missing.
+/// Takes a start of the rate key, a slot of the concurrency key and one of the rule: all or none. A job that misses
+/// one is parked behind it.
 fn take_limits(
     view: &mut View,
     dispatcher: &mut Dispatcher,
     job: &Arc<Job>,
-    waiting: Waiting,
+    (class, waiting): (ClassNo, Waiting),
     turn: &Turn,
 ) -> bool {
+    let serial = job.counters.lease_serial + 1;
     let rate = rate_of(view, job);
+    let rule = rule_slot(job, serial);
     if let Some((key, rate)) = &rate
         && let Err(at) = dispatcher.take_rate(key, *rate, turn.now.wall)
     {
         view.key_wakes.insert((at, key.clone()));
-        view.park(key.clone(), waiting, job.spec.priority);
+        view.parked.park(key.clone(), class, waiting);
+        pass_on(view, class, rule.as_deref());
         return false;
     }
-    let Some((key, holder)) = slot_of(job, job.counters.lease_serial + 1) else { return true };
-    let limit = view.settings(job).and_then(|s| s.concurrency_per_key).unwrap_or(1);
-    if dispatcher.take_slot(&key, holder, limit, view.who) {
-        if view.is_planted(Mutant::SlotReleasedTwice) {
-            dispatcher.free_slot(&key, holder);
+    let own = own_slot(job, serial);
+    if let Some((key, holder)) = &own {
+        let limit = view.settings(job).and_then(|s| s.concurrency_per_key).unwrap_or(1);
+        if !dispatcher.take_slot(key, *holder, limit, view.who) {
+            refund(dispatcher, rate.as_ref());
+            view.parked.park(key.clone(), class, waiting);
+            pass_on(view, class, rule.as_deref());
+            return false;
         }
+        if view.is_planted(Mutant::SlotReleasedTwice) {
+            dispatcher.free_slot(key, *holder);
+        }
+    }
+    let Some((key, holder)) = rule.as_deref() else { return true };
+    let limit = job.constraints().and_then(|constraints| constraints.budgets.max_concurrent).unwrap_or(1);
+    if dispatcher.take_slot(key, *holder, limit, view.who) || view.is_planted(Mutant::RuleSlotIgnored) {
         return true;
     }
-    if let Some((rate_key, _)) = &rate {
-        dispatcher.refund_rate(rate_key);
+    // What shares the concurrency key does not overtake: it goes on when this job leaves the queue.
+    if let Some((key, holder)) = &own {
+        dispatcher.return_slot(key, *holder);
     }
-    view.park(key, waiting, job.spec.priority);
+    refund(dispatcher, rate.as_ref());
+    view.parked.park(key.clone(), class, waiting);
     false
 }
 
-fn rate_of(view: &View, job: &Job) -> Option<(LimitKey, Rate)> {
+fn refund(dispatcher: &mut Dispatcher, rate: Option<&(LimitKey, Rate)>) {
+    if let Some((key, _)) = rate {
+        dispatcher.refund_rate(key);
+    }
+}
+
+pub(crate) fn rate_of(view: &View, job: &Job) -> Option<(LimitKey, Rate)> {
     let name = job.spec.options.as_ref()?.rate_key.as_ref()?;
     let rate = view.settings(job)?.rate_per_key?;
-    let key = format!("rate\0{name}").into();
-    Some((LimitKey { namespace: job.namespace.clone(), topic: job.spec.topic.clone(), key }, rate))
-}
-
-impl View {
-    fn park(&mut self, key: LimitKey, waiting: Waiting, priority: u8) {
-        self.parked.entry(key).or_default().insert((waiting.place, waiting.key), priority);
-    }
-}
-
-/// Brings parked jobs back to their places. A slot key frees few at a time, so only as many as may start come
-/// back: the first, and those behind them as they leave the queue.
-pub(crate) fn unpark(view: &mut View, key: &LimitKey) {
-    revive(view, key, UNPARK_MAX);
-}
-
-/// A job has left the queue, started or not: the next one parked behind its keys takes its turn there. Without it
-/// the rest would wait for a slot or start that nobody is going to free.
-pub(crate) fn revive_behind(view: &mut View, job: &Job) {
-    if view.parked.is_empty() || view.is_planted(Mutant::ParkedForgotten) {
-        return;
-    }
-    let slot = slot_of(job, 0).map(|(key, _)| key);
-    let rate = rate_of(view, job).map(|(key, _)| key);
-    for key in [slot, rate].into_iter().flatten() {
-        revive(view, &key, 1);
-    }
-}
-
-fn revive(view: &mut View, key: &LimitKey, most: usize) {
-    let Some(mut parked) = view.parked.remove(key) else { return };
-    let mut revived = 0;
-    while revived < most {
-        let Some(((place, job_key), _)) = parked.pop_first() else { break };
-        let Some(job) = view.job(job_key).cloned() else { continue };
-        if matches!(job.state, State::Scheduled) && job.place == place {
-            let class = view.class_of(&job);
-            view.push_ready(class, &job, job_key);
-            revived += 1;
-        }
-    }
-    if !parked.is_empty() {
-        view.parked.insert(key.clone(), parked);
-    }
-}
-
-/// Jobs that return to the queue per freed slot or due start; the rest stay parked behind them.
-const UNPARK_MAX: usize = 64;
-
-/// True if the job is parked behind a limit.
-pub(crate) fn parked_behind<'v>(view: &'v View, job: &Job, key: JobKey) -> Option<&'v LimitKey> {
-    view.parked.iter().find(|(_, jobs)| jobs.contains_key(&(job.place, key))).map(|(limit, _)| limit)
+    Some((LimitKey::rate(job, name), rate))
 }

@@ -2,30 +2,35 @@
 
 use super::admit;
 use crate::input::Stop;
+use crate::limits::LimitKind;
 use crate::mutant::Mutant;
-use crate::path::dispatch::unpark;
+use crate::parked::unpark;
 use crate::path::settle::{close_with, end_attempt, give_back, plain_failure};
+use crate::throttle::let_in;
 use crate::timers::{self, Due};
-use crate::{Turn, View};
+use crate::{Dispatcher, Turn, View};
 use coretex_domain::JobKey;
 use coretex_domain::job::{Close, Event, Return, StateKind};
 
 /// Most timers one turn fires, so that a flood of them (a clock jump) does not hold up the rest.
 const TICK_MAX: usize = 8_192;
 
-pub(crate) fn tick(view: &mut View, turn: &mut Turn) {
+pub(crate) fn tick(view: &mut View, dispatcher: &mut Dispatcher, turn: &mut Turn) {
     let now = turn.now.wall;
     for _ in 0..TICK_MAX {
         let Some(key) = view.pop_due(now) else { break };
-        fire(view, key, turn);
+        fire(view, dispatcher, key, turn);
     }
     while let Some((at, class)) = view.class_wakes.first().copied().filter(|(at, _)| *at <= now) {
         view.class_wakes.remove(&(at, class));
         view.dirty.insert(class);
     }
     while let Some((at, key)) = view.key_wakes.first().cloned().filter(|(at, _)| *at <= now) {
-        unpark(view, &key);
-        view.key_wakes.remove(&(at, key));
+        view.key_wakes.remove(&(at, key.clone()));
+        match key.kind() {
+            LimitKind::Throttle => let_in(view, dispatcher, &key, turn),
+            LimitKind::Concurrency | LimitKind::Rate(_) | LimitKind::Rule(_) => unpark(view, &key),
+        }
     }
     for _ in 0..TICK_MAX {
         let Some((session, lease, key)) = view.overdue_offer(turn.now.mono) else { break };
@@ -36,7 +41,7 @@ pub(crate) fn tick(view: &mut View, turn: &mut Turn) {
     }
 }
 
-fn fire(view: &mut View, key: JobKey, turn: &mut Turn) {
+fn fire(view: &mut View, dispatcher: &mut Dispatcher, key: JobKey, turn: &mut Turn) {
     let Some(job) = view.job(key).cloned() else { return };
     let settings = view.settings(&job);
     let Some(due) = timers::due(&job, settings, turn.now.wall) else {
@@ -93,7 +98,7 @@ fn fire(view: &mut View, key: JobKey, turn: &mut Turn) {
             stop(lease, Stop::Stalled, turn);
         }
         Due::Judge => {
-            admit::admit(view, key, turn);
+            admit::admit(view, dispatcher, key, turn);
         }
         Due::Retry => {
             if !view.is_planted(Mutant::TimerLost) {

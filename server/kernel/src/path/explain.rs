@@ -3,7 +3,7 @@
 use crate::View;
 use crate::dispatcher::{Dispatcher, LimitKey, TopicKey};
 use crate::input::{Cause, Explanation, Reply};
-use crate::path::dispatch::parked_behind;
+use crate::limits::LimitKind;
 use coretex_domain::job::State;
 use coretex_domain::time::Now;
 use coretex_domain::{Job, JobId, Namespace, Time};
@@ -36,7 +36,7 @@ fn explain_open(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Ex
             .push(cause("CANCEL_REQUESTED", format!("{} asked to cancel: {}", cancel.actor, cancel.reason)));
     }
     match &job.state {
-        State::Pending(Some(why)) => causes.push(at("POLICY_DEFERRED", why.1.to_string(), why.0)),
+        State::Pending(Some(why)) => causes.push(deferred(view, job, why)),
         State::Pending(None) => causes.push(cause("POLICY_PENDING", "waits for a policy verdict")),
         State::AwaitingApproval => causes.push(cause("APPROVAL", "waits for a person to approve it")),
         State::Scheduled if job.ready_time() > now.wall => {
@@ -90,7 +90,7 @@ fn why_not_dispatched(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now)
         };
         causes.push(cause("NO_WORKER", message));
     }
-    if let Some(limit) = parked_behind(view, job, job.key()) {
+    if let Some(limit) = view.parked.limit_of(job) {
         causes.push(held_back(view, dispatcher, limit, now));
     }
     if let Some(max) = row.as_ref().and_then(|r| r.settings.max_running)
@@ -112,15 +112,34 @@ fn why_not_dispatched(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now)
     causes
 }
 
+/// A job in PENDING that is asked about later: no verdict could be had, or its rule has a rate.
+fn deferred(view: &View, job: &Job, why: &(Time, std::sync::Arc<str>)) -> Cause {
+    let throttled = job.decision.as_deref().and_then(|decision| Some((decision, decision.throttle()?)));
+    let Some((decision, throttle)) = throttled else {
+        return at("POLICY_DEFERRED", why.1.to_string(), why.0);
+    };
+    let (ahead, first) = view.throttled.ahead_of(job.key());
+    let (limit, per) = (throttle.limit, throttle.per);
+    let message = format!("rule {} lets {limit} in per {per}; {ahead} wait before it", decision.rule_id);
+    at("THROTTLED", message, why.0.max(first))
+}
+
 fn held_back(view: &View, dispatcher: &Dispatcher, limit: &LimitKey, now: Now) -> Cause {
-    if let Some(name) = limit.key.strip_prefix("rate\0") {
-        let next = view.key_wakes.iter().find(|(_, key)| key == limit).map_or(now.wall, |(at, _)| *at);
-        return at("RATE_KEY", format!("the rate of key `{name}` is used up"), next);
-    }
     let holders = dispatcher.holders(limit);
-    let names = holders.iter().filter_map(|h| view.job(h.job)).map(|j| j.id.to_string()).collect();
-    Cause {
-        holders: names,
-        ..cause("CONCURRENCY_KEY", format!("key `{}` is held by {} open leases", limit.key, holders.len()))
+    let names = || holders.iter().filter_map(|h| view.job(h.job)).map(|j| j.id.to_string()).collect();
+    let count = holders.len();
+    match limit.kind() {
+        LimitKind::Rate(name) => {
+            let next = view.key_wakes.iter().find(|(_, key)| key == limit).map_or(now.wall, |(at, _)| *at);
+            at("RATE_KEY", format!("the rate of key `{name}` is used up"), next)
+        }
+        LimitKind::Rule(rule) => Cause {
+            holders: names(),
+            ..cause("POLICY_CONCURRENCY", format!("rule {rule} is held by {count} open leases"))
+        },
+        LimitKind::Concurrency | LimitKind::Throttle => Cause {
+            holders: names(),
+            ..cause("CONCURRENCY_KEY", format!("key `{}` is held by {count} open leases", limit.key))
+        },
     }
 }

@@ -14,7 +14,7 @@ pub mod settle;
 pub mod submit;
 
 use crate::input::{Input, Reply, TopicCounts, Write};
-use crate::{Dispatcher, Turn, View};
+use crate::{Dispatcher, Turn, View, parked};
 use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Namespace, Time};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Decides one input. Dispatch is not part of it: the caller runs [`dispatch::dispatch`] once per group.
 pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: &mut Turn) -> Reply {
     match input {
-        Input::Submit(submit) => submit::submit(view, submit, turn),
+        Input::Submit(submit) => submit::submit(view, dispatcher, submit, turn),
         Input::ClaimKey { namespace, key, job_id, fingerprint, known } => {
             submit::claim_key(view, namespace, key, job_id, fingerprint, known, turn)
         }
@@ -41,14 +41,20 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
         Input::Cancel { namespace, job_id, reason, actor } => {
             cancel::cancel(view, &namespace, &job_id, reason, actor, turn)
         }
-        Input::RetryByHand(retry, looked_at) => retry::by_hand_as_of(view, *retry, looked_at, turn),
+        Input::RetryByHand(retry, looked_at) => {
+            retry::by_hand_as_of(view, dispatcher, *retry, looked_at, turn)
+        }
         Input::DeleteDeadLetters { jobs, actor } => dead_letter::delete(view, jobs, &actor, turn),
         Input::SetTopic(topic) => set_topic(view, topic, turn),
         Input::MirrorTopic(topic) => {
             view.set_topic(topic, turn.now.wall);
             Reply::None
         }
-        Input::SetPolicy(policy) => set_policy(view, policy, turn),
+        Input::SetPolicy(policy) => set_policy(view, dispatcher, policy, turn),
+        Input::Ruled(ruled) => {
+            admit::ruled(view, dispatcher, *ruled, turn);
+            Reply::None
+        }
         Input::Work(topics) => {
             for topic in topics {
                 view.mark_topic(&topic.namespace, &topic.topic);
@@ -56,11 +62,11 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             Reply::None
         }
         Input::SlotFree(key) => {
-            dispatch::unpark(view, &key);
+            parked::unpark(view, &key);
             Reply::None
         }
         Input::Tick => {
-            due::tick(view, turn);
+            due::tick(view, dispatcher, turn);
             Reply::None
         }
         Input::Get { namespace, job_id } => {
@@ -84,16 +90,19 @@ fn set_topic(view: &mut View, topic: Arc<Topic>, turn: &mut Turn) -> Reply {
 }
 
 /// Jobs that wait for a verdict are asked again at once; admitted ones at their dispatch.
-fn set_policy(view: &mut View, policy: Arc<Policy>, turn: &mut Turn) -> Reply {
+fn set_policy(view: &mut View, dispatcher: &mut Dispatcher, policy: Arc<Policy>, turn: &mut Turn) -> Reply {
     view.policy = policy;
-    let pending: Vec<_> = view
+    let mut pending: Vec<_> = view
         .open_jobs()
         .filter(|job| matches!(job.state, coretex_domain::job::State::Pending(_)))
-        .map(|job| job.key())
+        .map(|job| (job.create_time, job.history.first().map_or(0, |entry| entry.seq), job.key()))
         .collect();
-    for key in pending {
-        admit::admit(view, key, turn);
+    // Where they must stand in line, they stand as they came.
+    pending.sort_unstable();
+    for (.., key) in pending {
+        admit::admit(view, dispatcher, key, turn);
     }
+    parked::revive_rules(view);
     Reply::None
 }
 

@@ -6,23 +6,29 @@ use crate::input::{NewJob, Origin, Reply, RetryByHand, Submitted};
 use crate::mutant::Mutant;
 use crate::path::annotate::{annotate, newest};
 use crate::path::submit;
-use crate::{Turn, View};
+use crate::{Dispatcher, Turn, View};
 use coretex_domain::job::{Event, Note};
 use coretex_domain::{Reason, Refusal};
 use std::sync::Arc;
 
 /// Retries on the strength of a look-up that began when `looked_at` jobs had departed.
-pub(crate) fn by_hand_as_of(view: &mut View, retry: RetryByHand, looked_at: u64, turn: &mut Turn) -> Reply {
+pub(crate) fn by_hand_as_of(
+    view: &mut View,
+    dispatcher: &mut Dispatcher,
+    retry: RetryByHand,
+    looked_at: u64,
+    turn: &mut Turn,
+) -> Reply {
     let is_open = view.look(&retry.old.namespace, &retry.new_id).is_some();
     let may_be_ended = view.may_have_departed(retry.new_id.key(&retry.old.namespace), looked_at);
     let is_planted = view.is_planted(Mutant::RetryMadeTwice);
     if !is_open && retry.known.is_none() && may_be_ended && !is_planted {
         return Reply::NotOpen;
     }
-    by_hand(view, retry, turn)
+    by_hand(view, dispatcher, retry, turn)
 }
 
-fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
+fn by_hand(view: &mut View, dispatcher: &mut Dispatcher, retry: RetryByHand, turn: &mut Turn) -> Reply {
     let RetryByHand { old, new_id, edited, actor, known, only_first } = retry;
     if !old.state.kind().is_terminal() || view.look(&old.namespace, &old.id).is_some() {
         let message =
@@ -59,7 +65,7 @@ fn by_hand(view: &mut View, retry: RetryByHand, turn: &mut Turn) -> Reply {
         known: None,
         retry_of: Some(old_id),
     };
-    let key = submit::make(view, &namespace, actor, item, turn);
+    let key = submit::make(view, dispatcher, &namespace, actor, item, turn);
     Reply::Submitted(vec![Ok(Submitted { key, existing: None })])
 }
 

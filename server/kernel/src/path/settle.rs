@@ -4,11 +4,15 @@
 //! STARTED before it implies one, in the same commit.
 
 use crate::dispatcher::TopicKey;
-use crate::input::{Closed as ClosedLease, Directive, LeaseRef, RejectCode, Rejected, Update, UpdateKind};
+use crate::input::{
+    Closed as ClosedLease, Directive, LeaseRef, RejectCode, Rejected, Stop, Update, UpdateKind,
+};
+use crate::limits::{own_slot, rule_slot};
 use crate::mutant::Mutant;
-use crate::path::dispatch::slot_of;
 use crate::{Turn, View};
-use coretex_domain::job::{Close, Closed, Event, Failure, Lease, Note, Progress, StateKind, retry};
+use coretex_domain::job::{
+    Close, Closed, Event, Failure, Lease, Note, Progress, Share, StateKind, Usage, retry,
+};
 use coretex_domain::limits::{DELIVERIES_MAX, HISTORY_MAX, LOST_MAX};
 use coretex_domain::{JobKey, Payload, SessionId};
 use std::sync::Arc;
@@ -24,10 +28,12 @@ pub(crate) fn report(
     for (index, update) in updates.into_iter().enumerate() {
         match open_job(view, session, &update.lease) {
             Ok(key) => {
-                if let Some(usage) = update.usage {
-                    view.amend(key, turn, |job| job.rare_mut().usage.get_or_insert_default().add(&usage));
-                }
-                if let Err((code, message)) = apply(view, key, update.kind, turn) {
+                let is_within = update.usage.is_none_or(|usage| take_usage(view, key, &usage, turn));
+                let applied = match is_within {
+                    true => apply(view, key, update.kind, turn),
+                    false => spend_out(view, key, &update.kind, turn),
+                };
+                if let Err((code, message)) = applied {
                     rejected.push(Rejected { index, code, message });
                 }
             }
@@ -53,17 +59,71 @@ fn open_job(view: &View, session: SessionId, lease: &LeaseRef) -> Result<JobKey,
     }
 }
 
+/// Adds what was used. False if the job went beyond its budget with it. A job that is being cancelled ends as that.
+fn take_usage(view: &mut View, key: JobKey, usage: &Usage, turn: &mut Turn) -> bool {
+    view.amend(key, turn, |job| job.rare_mut().usage.get_or_insert_default().add(usage));
+    let Some(job) = view.job(key) else { return true };
+    job.is_cancel_requested() || job.exceeded_share().is_none() || view.is_planted(Mutant::BudgetNotChecked)
+}
+
+/// The budget is used up: whatever else the update says, the job fails, and a worker that goes on is told to stop.
+fn spend_out(
+    view: &mut View,
+    key: JobKey,
+    kind: &UpdateKind,
+    turn: &mut Turn,
+) -> Result<(), (RejectCode, String)> {
+    begin(view, key, turn);
+    let Some(job) = view.job(key) else { return Ok(()) };
+    let Some(share) = job.exceeded_share() else { return Ok(()) };
+    let lease = job.state.lease().map(|lease| (lease.session, lease.id));
+    let failure = over_budget(&share);
+    let message = failure.message.to_string();
+    end_attempt(view, key, Close::OverBudget, failure, None, turn);
+    match kind {
+        UpdateKind::Succeeded(_) => {
+            let note = Note::LateResult("succeeded beyond the budget".into());
+            view.apply(key, Event::Annotated(Box::new(note)), turn);
+        }
+        UpdateKind::Failed { .. } | UpdateKind::Cancelled | UpdateKind::Released { .. } => {}
+        UpdateKind::Started | UpdateKind::Progress { .. } | UpdateKind::Checkpoint(_) => {
+            // The worker goes on: the order to stop says why, and a rejection would come before it.
+            if let Some((session, id)) = lease {
+                turn.stop(session, id, Stop::OverBudget);
+            }
+            return Ok(());
+        }
+    }
+    Err((RejectCode::Cancelled, message))
+}
+
+/// Why a job without anything left of its budget does not go on.
+pub(crate) fn over_budget(share: &Share) -> Failure {
+    plain_failure("BUDGET_EXCEEDED", &share.to_string(), false)
+}
+
+/// The same where the attempt failed for another reason, and there is nothing to try again with.
+fn over_budget_after(share: &Share, failure: &Failure) -> Failure {
+    let message = format!("{share}; the last attempt ended with {}: {}", failure.kind, failure.message);
+    Failure { kind: "BUDGET_EXCEEDED".into(), message: message.into(), retryable: false, ..failure.clone() }
+}
+
+/// A report on an unstarted lease implies its start.
+fn begin(view: &mut View, key: JobKey, turn: &mut Turn) {
+    if view.job(key).is_some_and(|job| job.state.kind() == StateKind::Dispatched) {
+        view.apply(key, Event::Started, turn);
+        mark_acked(view, key);
+    }
+}
+
 fn apply(
     view: &mut View,
     key: JobKey,
     kind: UpdateKind,
     turn: &mut Turn,
 ) -> Result<(), (RejectCode, String)> {
-    if view.job(key).is_some_and(|job| job.state.kind() == StateKind::Dispatched)
-        && !matches!(kind, UpdateKind::Released { .. })
-    {
-        view.apply(key, Event::Started, turn);
-        mark_acked(view, key);
+    if !matches!(kind, UpdateKind::Released { .. }) {
+        begin(view, key, turn);
     }
     let is_cancelling = view.job(key).is_some_and(|job| job.is_cancel_requested());
     match kind {
@@ -143,6 +203,9 @@ fn released(view: &mut View, key: JobKey, checkpoint: Option<Payload>, is_cancel
     }
     if view.job(key).map(|job| job.state.kind()) == Some(StateKind::Dispatched) {
         give_back(view, key, coretex_domain::job::Return::Reclaimed, turn);
+    } else if let Some(share) = view.job(key).and_then(|job| job.spent_share()) {
+        // The next attempt would have nothing to spend.
+        end_attempt(view, key, Close::OverBudget, over_budget(&share), None, turn);
     } else {
         close_with(view, key, Event::Released, turn, |_| {});
     }
@@ -200,11 +263,18 @@ pub(crate) fn end_attempt(
         counters.lost += 1;
     }
     let spent = if view.is_planted(Mutant::AttemptsNotCounted) { 0 } else { counters.spent() };
+    let max_attempts = job.capped_attempts(policy.max_attempts());
     let is_over = match close {
-        Close::NonRetryable | Close::Undeliverable => true,
-        Close::WorkerLost => counters.lost >= LOST_MAX || spent >= policy.max_attempts(),
-        Close::Failed | Close::TimedOut | Close::Stalled => spent >= policy.max_attempts(),
+        Close::NonRetryable | Close::Undeliverable | Close::OverBudget => true,
+        Close::WorkerLost => counters.lost >= LOST_MAX || spent >= max_attempts,
+        Close::Failed | Close::TimedOut | Close::Stalled => spent >= max_attempts,
     } || job.history.len() >= HISTORY_MAX;
+    // Another attempt would have nothing to spend.
+    let (close, failure) = match job.spent_share() {
+        Some(share) if !is_over => (Close::OverBudget, over_budget_after(&share, &failure)),
+        Some(_) | None => (close, failure),
+    };
+    let is_over = is_over || close == Close::OverBudget;
     let closed = Closed { close, kind: failure.kind.clone(), message: short(&failure.message) };
     let event = if is_over && close == Close::TimedOut {
         Event::TimedOut { total: false }
@@ -274,7 +344,9 @@ pub(crate) fn close_with(
     let Some(job) = view.job(key).cloned() else { return };
     let lease: Option<Lease> = job.state.lease().cloned();
     let topic = TopicKey { namespace: job.namespace.clone(), topic: job.spec.topic.clone() };
-    let slot = lease.as_ref().and_then(|l| slot_of(&job, l.serial));
+    let slot = lease.as_ref().and_then(|l| own_slot(&job, l.serial));
+    let keeps = view.is_planted(Mutant::RuleSlotKept);
+    let rule_slot = lease.as_ref().filter(|_| !keeps).and_then(|l| rule_slot(&job, l.serial));
     drop(job);
     if !view.apply_with(key, event, turn, change) {
         return;
@@ -287,6 +359,7 @@ pub(crate) fn close_with(
             lane_id: lease.lane_id,
             lease_id: lease.id,
             slot,
+            rule_slot,
         });
     }
 }

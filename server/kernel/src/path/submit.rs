@@ -7,7 +7,7 @@ use super::admit;
 use crate::input::{NewJob, Origin, Reply, Submit, Submitted, Write};
 use crate::mutant::Mutant;
 use crate::turn::UNNUMBERED;
-use crate::{Turn, View};
+use crate::{Dispatcher, Turn, View};
 use coretex_domain::{Job, JobId, JobKey, Namespace, Reason, Refusal, Span, Time};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ enum Met {
     Stale,
 }
 
-pub(crate) fn submit(view: &mut View, submit: Submit, turn: &mut Turn) -> Reply {
+pub(crate) fn submit(view: &mut View, dispatcher: &mut Dispatcher, submit: Submit, turn: &mut Turn) -> Reply {
     for item in submit.items.iter().filter(|item| item.origin != Origin::Fresh) {
         view.thaw(item.id.key(&submit.namespace));
     }
@@ -33,9 +33,10 @@ pub(crate) fn submit(view: &mut View, submit: Submit, turn: &mut Turn) -> Reply 
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
         answers.push(match meet(view, &namespace, &item, looked_at) {
-            Met::Nothing => {
-                Ok(Submitted { key: make(view, &namespace, actor.clone(), item, turn), existing: None })
-            }
+            Met::Nothing => Ok(Submitted {
+                key: make(view, dispatcher, &namespace, actor.clone(), item, turn),
+                existing: None,
+            }),
             Met::Same(job) => Ok(Submitted { key: job.key(), existing: Some(job) }),
             Met::Conflict(refusal) => Err(refusal),
             Met::Stale => {
@@ -95,6 +96,7 @@ fn conflict(job: &Job, item: &NewJob) -> Refusal {
 /// Makes the job, asks the policy, names its key: all in this turn.
 pub(crate) fn make(
     view: &mut View,
+    dispatcher: &mut Dispatcher,
     namespace: &Namespace,
     actor: Option<Box<str>>,
     item: NewJob,
@@ -116,7 +118,7 @@ pub(crate) fn make(
     }
     view.insert(key, Arc::new(job), turn.now.wall);
     turn.touch(key, 1);
-    admit::admit(view, key, turn);
+    admit::admit(view, dispatcher, key, turn);
     key
 }
 

@@ -165,7 +165,7 @@ impl<'n> Fields<'n> {
             Node::Text(text) => match span::parse(text) {
                 Ok(found) if (least..=most).contains(&found) => return Some(found),
                 Ok(_) => {
-                    format!("is {}, outside of {} … {}", shown(text), span::print(least), span::print(most))
+                    format!("is {}, outside of {} … {}", shown(text), least, most)
                 }
                 Err(told) => told,
             },

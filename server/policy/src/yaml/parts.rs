@@ -2,12 +2,14 @@
 
 use super::fields::{Fields, Notes, items, join, text};
 use super::node::{Node, Spot};
-use crate::bundle::{Approval, OnExpiry, Rate, Remediation};
+use crate::bundle::{Rate, Remediation};
 use crate::condition::{Template, Wrong};
-use crate::constraints::{Budgets, Constraints, DiffLimits, Redaction, Sandbox, Toolchain};
 use crate::limits::*;
 use coretex_domain::limits::{ATTEMPTS_MAX, LABELS_MAX};
 use coretex_domain::names::{self, shown};
+use coretex_domain::policy::{
+    ApprovalTerms, Budgets, Constraints, DiffLimits, OnExpiry, Redaction, Sandbox, Toolchain,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -109,13 +111,13 @@ fn labels(fields: &Fields<'_>, notes: &mut Notes) -> BTreeMap<Arc<str>, Arc<str>
     read
 }
 
-pub(super) fn approval(fields: &Fields<'_>, notes: &mut Notes) -> Option<Approval> {
+pub(super) fn approval(fields: &Fields<'_>, notes: &mut Notes) -> Option<ApprovalTerms> {
     let keys = ["approvers", "quorum", "expires", "on_expiry", "requester_may_approve"];
     let fields = notes.map(fields.spot("approval")?, &fields.path("approval"), &keys)?;
-    let default = Approval::default();
+    let default = ApprovalTerms::default();
     let ends = [("reject", OnExpiry::Reject), ("approve", OnExpiry::Approve)];
     let quorum = fields.whole("quorum", 1, QUORUM_MAX, notes).and_then(|quorum| u32::try_from(quorum).ok());
-    Some(Approval {
+    Some(ApprovalTerms {
         approvers: fields.texts("approvers", coretex_domain::limits::KEY_LEN_MAX, notes).unwrap_or_default(),
         quorum: quorum.unwrap_or(default.quorum),
         expires: fields

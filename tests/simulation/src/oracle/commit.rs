@@ -76,11 +76,14 @@ impl Oracle {
         let mut life = self.lives.remove(&job.key()).unwrap_or_default();
         let open_before = old.and_then(|o| o.state.lease()).map(|l| l.serial);
         let rows = self.rows.get(&job.spec.topic).map_or(&[][..], |rows| rows.as_slice());
-        let lived = live_through(&mut life, old, &Setting { job, rows }, cover);
+        let caps = [old.and_then(Job::constraints), job.constraints()];
+        let lived = live_through(&mut life, old, &Setting { job, rows, caps }, cover);
         match lived {
             Err((promise, what)) => return self.violate(promise, || format!("job {id}: {what}")),
             Ok(traces) => traces.iter().for_each(|(actor, did)| self.trace_of(actor, did)),
         }
+        self.check_budget(old, job, &job.history[before..]);
+        self.count_rule(old, job);
         self.compare(&life, job);
         self.check_result(&life, open_before, old, job);
         self.lives.insert(job.key(), life);

@@ -30,7 +30,13 @@ pub(super) fn earliest(job: &Job) -> Option<Time> {
             }
         }
         State::Retrying { due } => found.push(*due),
-        State::Pending(Some(why)) => found.push(why.0),
+        // A job in line for its rate needs no timer: the line has one, and it may come later than was told.
+        State::Pending(Some(why)) => {
+            let is_in_line = job.decision.as_ref().is_some_and(|decision| decision.throttle().is_some());
+            if !is_in_line || job.spec.options().schedule_time == Some(why.0) {
+                found.push(why.0);
+            }
+        }
         State::Scheduled if job.ready_time() > job.update_time => found.push(job.ready_time()),
         _ => {}
     }

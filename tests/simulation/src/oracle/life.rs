@@ -2,6 +2,7 @@
 
 use coretex_domain::job::spec::{RetryPolicy, Timeouts};
 use coretex_domain::job::{Close, Closed, Entry, Event, Job};
+use coretex_domain::policy::Constraints;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Span, Time};
 use std::sync::Arc;
@@ -31,16 +32,37 @@ pub(super) struct Life {
 pub(super) struct Setting<'a> {
     pub(super) job: &'a Job,
     pub(super) rows: &'a [(u64, Arc<Topic>)],
+    /// What the policy allowed when the job was last written, and now.
+    pub(super) caps: [Option<&'a Constraints>; 2],
 }
 
 impl Setting<'_> {
     fn any(&self, mut fits: impl FnMut(&RetryPolicy, &Timeouts) -> bool) -> bool {
         let own = self.job.spec.options();
-        fits(&own.retry, &own.timeouts)
+        let mut fits_capped = |retry: &RetryPolicy, timeouts: &Timeouts| {
+            self.caps.iter().any(|caps| {
+                let (retry, timeouts) = capped(*caps, retry, timeouts);
+                fits(&retry, &timeouts)
+            })
+        };
+        fits_capped(&own.retry, &own.timeouts)
             || self.rows.iter().any(|(_, row)| {
-                fits(&own.retry.or(&row.settings.retry), &own.timeouts.or(&row.settings.timeouts))
+                fits_capped(&own.retry.or(&row.settings.retry), &own.timeouts.or(&row.settings.timeouts))
             })
     }
+}
+
+/// What is left of tries and time under the constraints of a rule.
+fn capped(caps: Option<&Constraints>, retry: &RetryPolicy, timeouts: &Timeouts) -> (RetryPolicy, Timeouts) {
+    let (mut retry, mut timeouts) = (retry.clone(), timeouts.clone());
+    let Some(Constraints { budgets, .. }) = caps else { return (retry, timeouts) };
+    if let Some(retries) = budgets.max_retries {
+        retry.max_attempts = Some(retry.max_attempts.unwrap_or(ATTEMPTS_DEFAULT).min(retries + 1));
+    }
+    if let Some(most) = budgets.max_runtime {
+        timeouts.start_to_close = Some(timeouts.start_to_close.unwrap_or(Span::hours(1)).min(most));
+    }
+    (retry, timeouts)
 }
 
 type Verdict = Result<(), (&'static str, String)>;
@@ -195,7 +217,7 @@ impl Life {
             self.lost += 1;
         }
         let may = match closed.close {
-            Close::NonRetryable | Close::Undeliverable => false,
+            Close::NonRetryable | Close::Undeliverable | Close::OverBudget => false,
             Close::WorkerLost => self.lost < LOST_MAX && on.any(|retry, _| self.has_tries(retry)),
             Close::Failed | Close::TimedOut | Close::Stalled => on.any(|retry, _| self.has_tries(retry)),
         };
@@ -225,14 +247,18 @@ impl Life {
         let is_due = match close {
             Close::TimedOut => on.any(|_, t| time >= started + t.start_to_close.unwrap_or(Span::hours(1))),
             Close::Stalled => on.any(|_, t| t.stall.is_some_and(|span| time >= started + span)),
-            Close::Failed | Close::NonRetryable | Close::WorkerLost | Close::Undeliverable => true,
+            Close::Failed
+            | Close::NonRetryable
+            | Close::WorkerLost
+            | Close::Undeliverable
+            | Close::OverBudget => true,
         };
         if is_due { Ok(()) } else { wrong("I-21", format!("closed as {close:?} too early")) }
     }
 
     fn failed_for_good(&mut self, closed: &Closed, on: &Setting<'_>) -> Verdict {
         let may = match closed.close {
-            Close::NonRetryable => self.has_started,
+            Close::NonRetryable | Close::OverBudget => self.has_started,
             Close::Undeliverable => {
                 self.deliveries += 1;
                 self.lease.is_some() && !self.has_started && self.deliveries >= DELIVERIES_MAX

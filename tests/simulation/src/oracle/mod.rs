@@ -3,6 +3,7 @@
 mod commit;
 mod deadline;
 mod life;
+mod policy;
 
 use crate::cover::Cover;
 use crate::options::Options;
@@ -15,6 +16,8 @@ use coretex_domain::{JobId, JobKey};
 use coretex_kernel::View;
 use coretex_kernel::input::Write as KernelWrite;
 use life::Life;
+pub(crate) use policy::LifeOfNode;
+use policy::Promised;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -43,6 +46,7 @@ pub(crate) struct Oracle {
     /// Every row a topic ever had, with the simulated time of its commit.
     rows: FxHashMap<Arc<str>, Vec<(u64, Arc<Topic>)>>,
     outages: FxHashSet<u64>,
+    promised: Promised,
     /// Lives of which a group was not written: what comes after it must not be either.
     broken_lives: FxHashSet<(usize, u32, u32)>,
     pub(crate) conflicts: u64,
@@ -62,6 +66,7 @@ impl Oracle {
             running: FxHashMap::default(),
             rows: FxHashMap::default(),
             outages: FxHashSet::default(),
+            promised: Promised::default(),
             broken_lives: FxHashSet::default(),
             conflicts: 0,
         }
@@ -100,6 +105,11 @@ impl Oracle {
     /// Concurrency keys that were ever used, with their topics.
     pub(crate) fn slot_names(&self) -> Vec<(Arc<str>, Arc<str>)> {
         self.slots.keys().cloned().collect()
+    }
+
+    /// Rules whose slots were ever used.
+    pub(crate) fn rule_names(&self) -> Vec<coretex_kernel::dispatcher::LimitKey> {
+        self.promised.rules.keys().cloned().collect()
     }
 
     /// A node gives an answer; from here on it binds (I-03, I-04, I-05, I-13, I-44).
@@ -178,17 +188,18 @@ impl Oracle {
     }
 
     /// A group was decided, not yet committed (I-15, I-16, I-21).
-    pub(crate) fn on_turn(&mut self, view: &View, writes: &[KernelWrite]) {
+    pub(crate) fn on_turn(&mut self, life: LifeOfNode, view: &View, writes: &[KernelWrite]) {
         let version = view.policy().version;
         for write in writes {
             let KernelWrite::Job { job, fresh } = write else { continue };
+            self.check_rate(life, job, *fresh as usize);
             let from = job.history.len().saturating_sub(*fresh as usize);
             let fresh = &job.history[from..];
             let is_leased = fresh.iter().any(|e| e.event.kind() == EventKind::Dispatched);
             if is_leased && job.state.lease().is_some() {
                 let decision = job.decision.as_ref();
                 let allows = decision.is_some_and(|d| {
-                    matches!(d.verdict, Verdict::Allow | Verdict::AllowWithConstraints)
+                    matches!(d.verdict, Verdict::Allow | Verdict::AllowWithConstraints | Verdict::Throttle)
                         && d.policy_version == version
                 });
                 if !allows {

@@ -1,5 +1,11 @@
 //! Verdicts, decisions, the built-in policy, and the place of rules of one's own.
 
+mod constraints;
+mod terms;
+
+pub use constraints::{Amount, Budgets, Constraints, DiffLimits, Line, Redaction, Sandbox, Toolchain, Value};
+pub use terms::{ApprovalTerms, OnExpiry, Terms, Throttle};
+
 use crate::job::Spec;
 use crate::time::{Span, Time};
 use std::sync::Arc;
@@ -23,21 +29,60 @@ pub struct Decision {
     pub remediations: Vec<Remediation>,
     pub policy: Arc<str>,
     pub policy_version: u64,
+    /// Absent for a plain allow or deny, so that nothing is paid for it.
+    pub terms: Option<Arc<Terms>>,
 }
 
 /// What a caller could do instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remediation {
     pub id: Arc<str>,
     pub title: Arc<str>,
+    pub summary: Option<Arc<str>>,
     pub replacement_topic: Option<Arc<str>>,
+    pub replacement_capability: Option<Arc<str>>,
+    pub add_labels: Vec<(Arc<str>, Arc<str>)>,
+    pub remove_labels: Vec<Arc<str>>,
 }
 
 /// What a policy may look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     pub namespace: &'a str,
+    /// The authenticated submitter, where somebody was asked to log in.
+    pub submitter: Option<&'a str>,
     pub spec: &'a Spec,
+}
+
+// === impl Decision ===
+
+impl Decision {
+    pub fn approval(&self) -> Option<&ApprovalTerms> {
+        self.terms.as_ref()?.approval.as_ref()
+    }
+
+    pub fn throttle(&self) -> Option<&Throttle> {
+        self.terms.as_ref()?.throttle.as_ref()
+    }
+
+    pub fn constraints(&self) -> Option<&Constraints> {
+        self.terms.as_ref()?.constraints.as_ref()
+    }
+
+    /// True if it was made for jobs with one key among many: hardly ever equal to another one.
+    pub fn is_keyed(&self) -> bool {
+        self.throttle().is_some_and(|throttle| !throttle.key.is_empty())
+    }
+}
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// Who acts: whoever logged in. What the request says of itself counts only where nobody was asked to.
+    pub fn actor(&self) -> &'a str {
+        let claimed = || self.spec.options().metadata.actor_id.as_deref();
+        self.submitter.or_else(claimed).unwrap_or_default()
+    }
 }
 
 /// Rules of one's own. They always answer, and always the same for the same facts.
@@ -54,6 +99,8 @@ pub enum Answer {
         until: Time,
         reason: Arc<str>,
     },
+    /// A kernel elsewhere is asked; what it says comes later.
+    Asked,
 }
 
 /// An immutable policy snapshot, judged by a pure call in the same decision as the submit.
@@ -64,6 +111,7 @@ pub struct Policy {
     deny_destroy: Arc<Decision>,
     outage: Option<(Span, Arc<str>)>,
     rules: Option<Arc<dyn Rules>>,
+    is_remote: bool,
 }
 
 impl Policy {
@@ -82,12 +130,14 @@ impl Policy {
                 remediations,
                 policy: "default".into(),
                 policy_version: version,
+                terms: None,
             })
         };
         let archive = Remediation {
             id: "archive".into(),
             title: "Archive instead of destroying".into(),
             replacement_topic: Some("job.archive".into()),
+            ..Remediation::default()
         };
         Policy {
             version,
@@ -100,6 +150,7 @@ impl Policy {
             ),
             outage: None,
             rules: None,
+            is_remote: false,
         }
     }
 
@@ -113,7 +164,19 @@ impl Policy {
         Policy { outage: Some((retry, reason.into())), ..Policy::built_in_at(version) }
     }
 
+    /// Policies kept by a kernel elsewhere, which judges by this version of them.
+    pub fn remote(version: u64) -> Policy {
+        Policy { is_remote: true, ..Policy::built_in_at(version) }
+    }
+
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
     pub fn judge(&self, facts: Facts<'_>, now: Time) -> Answer {
+        if self.is_remote {
+            return Answer::Asked;
+        }
         if let Some((retry, reason)) = &self.outage {
             return Answer::Deferred { until: now + *retry, reason: reason.clone() };
         }
@@ -132,13 +195,21 @@ mod tests {
     use crate::Payload;
 
     #[test]
+    fn who_logged_in_cannot_pose_as_another() {
+        let mut spec = Spec::new("job.echo", Payload::empty());
+        spec.options_mut().metadata.actor_id = Some("root".into());
+        let actor = |submitter| Facts { namespace: "default", submitter, spec: &spec }.actor().to_owned();
+        assert_eq!((actor(Some("agent-7")), actor(None)), ("agent-7".to_owned(), "root".to_owned()));
+    }
+
+    #[test]
     fn only_destroy_topics_are_denied() {
         let policy = Policy::built_in();
         let verdict = |topic: &str| {
             let spec = Spec::new(topic, Payload::empty());
-            match policy.judge(Facts { namespace: "default", spec: &spec }, Time(0)) {
+            match policy.judge(Facts { namespace: "default", submitter: None, spec: &spec }, Time(0)) {
                 Answer::Decided(d) => d.verdict,
-                Answer::Deferred { .. } => panic!("the built-in policy always answers"),
+                Answer::Deferred { .. } | Answer::Asked => panic!("the built-in policy always answers"),
             }
         };
         assert_eq!(verdict("sys.destroy"), Verdict::Deny);
