@@ -1,7 +1,8 @@
-//! Makes the pages that follow from the domain: one per refusal reason, and the job state machine.
-//! In: the lists of `coretex-domain`. Out: `docs/errors/*.md` and `docs/machines/job.md`. Refuses, with `--check`: pages that are not fresh.
+//! Makes the pages that follow from the domain: one per refusal reason, the job state machine, and what roles may do.
+//! In: the lists of `coretex-domain`. Out: `docs/errors/*.md`, `docs/machines/job.md` and `docs/access/roles.md`. Refuses, with `--check`: pages that are not fresh.
 
 use anyhow::{Context, Result, bail};
+use coretex_domain::access;
 use coretex_domain::job::machine;
 use coretex_domain::refusal::{Class, Reason};
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 fn pages() -> BTreeMap<PathBuf, String> {
     let mut pages = BTreeMap::new();
     pages.insert(PathBuf::from("docs/machines/job.md"), machine::to_markdown());
+    pages.insert(PathBuf::from("docs/access/roles.md"), access::to_markdown());
     pages.insert(PathBuf::from("docs/errors/README.md"), index());
     for reason in Reason::ALL {
         pages.insert(PathBuf::from(format!("docs/errors/{}.md", reason.name())), page(*reason));

@@ -12,7 +12,7 @@ const USAGE: &str = "usage: cargo run -p xtask -- <chore>
 
 chores:
   codegen [--check]   make the Rust code of the contract; with --check only say whether it is fresh
-  docs [--check]      make docs/errors and docs/machines from the domain; with --check only say whether they are fresh
+  docs [--check]      make docs/errors, docs/machines and docs/access from the domain; with --check only say whether they are fresh
   tidy                house rules: dependency law, lengths, names, links
   evidence DIR        print what the suites of this run counted; fail if an expected one did not run
   bench [PART …]      rates and latencies beside the empty path, alternating, in one run";

@@ -1,11 +1,11 @@
 //! A server put together, in the order its parts depend on each other; taken apart the other way round.
 
 use crate::policy_file;
-use crate::settings::{Ack, Place, Settings};
+use crate::settings::{Ack, Place, Secret, Settings};
 use coretex_domain::Span;
 use coretex_engine::Engine;
 use coretex_engine::clock::{SystemClock, SystemDice};
-use coretex_gateway::{ApiKeys, GatewaySettings, Identity};
+use coretex_gateway::{Access, ApiKeys, GatewaySettings, Identity, TlsFiles};
 use coretex_ports::memory::MemoryStore;
 use coretex_ports::{Env, Store, StoreError};
 use coretex_store_embedded::{Durability, FileStore};
@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 
 /// How long a stop may take beyond the drain grace, before the process gives up on being tidy.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
+/// How often the files of certificates are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 /// File in a store's directory that holds what signs page and resume tokens.
 const TOKEN_KEY_FILE: &str = "token.key";
 
@@ -167,13 +169,16 @@ fn span(span: Duration) -> Span {
 
 fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32]) -> GatewaySettings {
     let is_dev = settings.profile == crate::settings::Profile::Dev;
-    let keys = settings.auth.keys.iter().fold(ApiKeys::new(token_key), |keys, key| {
-        keys.with(&key.secret, Identity { name: key.name.clone(), namespaces: key.namespaces.clone() })
-    });
     let tls = settings.tls.as_ref().map(|tls| coretex_gateway::Tls {
         cert_pem: tls.cert_pem.clone(),
         key_pem: tls.key_pem.clone(),
         client_ca_pem: tls.client_ca_pem.clone(),
+        files: Some(TlsFiles {
+            cert: tls.cert.clone(),
+            key: tls.key.clone(),
+            client_ca: tls.client_ca.clone(),
+            every: CERTIFICATES_EVERY,
+        }),
     });
     GatewaySettings {
         token_key,
@@ -185,7 +190,7 @@ fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32
         message_max: settings.limits.message_max,
         store_max_bytes: settings.store.max_bytes.unwrap_or_default(),
         tls,
-        keys: (!settings.auth.keys.is_empty()).then_some(keys),
+        access: access(settings, &token_key),
         allowed_hosts: Some(settings.listen.hosts()),
         reflection: is_dev,
         metrics: is_dev,
@@ -199,6 +204,33 @@ fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32
         shutdown_grace: settings.engine.drain_grace,
         ..GatewaySettings::default()
     }
+}
+
+/// Who may call. Where nobody is named everybody may: the settings allow that on loopback only.
+fn access(settings: &Settings, token_key: &[u8; 32]) -> Access {
+    let (auth, limits) = (&settings.auth, &settings.limits);
+    let pepper = auth.pepper.as_deref().unwrap_or(token_key);
+    let keys = auth.keys.iter().fold(ApiKeys::new(pepper), |keys, key| {
+        let identity = Identity {
+            name: key.name.clone(),
+            namespaces: key.namespaces.clone(),
+            roles: key.roles,
+            expires: key.expires,
+        };
+        match &key.secret {
+            Secret::Plain(secret) => keys.with(secret, identity),
+            Secret::Hash(hash) => keys.with_hash(hash, identity),
+        }
+    });
+    let mut access = match auth.is_open() {
+        true => Access::open(),
+        false => {
+            Access::closed().keys(keys).issuers(auth.issuers.clone()).certificates(auth.certificates.clone())
+        }
+    };
+    access.calls_per_second = limits.calls_per_second;
+    access.failed_logins_max = limits.failed_logins_per_minute;
+    access
 }
 
 /// The name of an installation: as lasting as its token key, and telling nothing about it.

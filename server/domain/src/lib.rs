@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or rolls dice: time and chance are arguments.
 //! The state machine of a job is one value, [`job::machine::TABLE`]; documents and checks are made from it.
 
+pub mod access;
 pub mod dead_letter;
 pub mod filter;
 pub mod id;

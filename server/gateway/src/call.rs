@@ -1,7 +1,9 @@
 //! One call: who makes it, in which namespace, and until when. Made at the door, found by every handler.
 
+use crate::access::principal::Principal;
 use crate::connection::InUse;
 use crate::status;
+use coretex_domain::access::Roles;
 use coretex_domain::{Namespace, Refusal, Span};
 use coretex_engine::api::Caller;
 use std::sync::Arc;
@@ -15,10 +17,7 @@ pub(crate) type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct Call {
     pub(crate) request_id: Arc<str>,
     pub(crate) namespace: Namespace,
-    /// Name of the identity; empty when nobody was asked.
-    pub(crate) actor: Arc<str>,
-    /// Namespaces the identity may use. Empty: all.
-    pub(crate) namespaces: Vec<String>,
+    pub(crate) principal: Arc<Principal>,
     pub(crate) deadline: Option<Instant>,
     /// Trace id of the call.
     pub(crate) trace: Option<Arc<str>>,
@@ -36,8 +35,7 @@ impl Call {
         Call {
             request_id: "".into(),
             namespace: Namespace::new("default"),
-            actor: "".into(),
-            namespaces: Vec::new(),
+            principal: Arc::new(Principal::anonymous(Roles::NONE)),
             deadline: None,
             trace: None,
             link: None,
@@ -45,11 +43,16 @@ impl Call {
     }
 
     pub(crate) fn caller(&self) -> Caller {
-        Caller { namespace: self.namespace.clone(), actor: self.actor.clone() }
+        Caller { namespace: self.namespace.clone(), actor: self.actor() }
+    }
+
+    /// Name of the identity; empty when nobody was asked. A session belongs to it.
+    pub(crate) fn actor(&self) -> Arc<str> {
+        self.principal.name.clone()
     }
 
     pub(crate) fn may_use(&self, namespace: &str) -> bool {
-        self.namespaces.is_empty() || self.namespaces.iter().any(|n| n == namespace)
+        self.principal.may_use(namespace)
     }
 
     /// A refusal as the status of this call.

@@ -1,6 +1,7 @@
 //! One connection from its first bytes to its end: how long it may say nothing, lie idle and live, and how many of
 //! them one address may have.
 
+use crate::access::principal::Principal;
 use crate::front::Front;
 use crate::gate::Gate;
 use http::Request;
@@ -77,6 +78,10 @@ fn source(peer: IpAddr) -> IpAddr {
 /// What calls know of their connection. It is put into each request.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Where it comes from, as far as addresses are told apart.
+    pub(crate) address: IpAddr,
+    /// Whom the certificate of its client stands for.
+    pub(crate) certified: Option<Arc<Principal>>,
     leaving: watch::Sender<bool>,
     open: AtomicUsize,
     start: Instant,
@@ -89,9 +94,9 @@ pub(crate) struct Link {
 pub(crate) struct InUse(Arc<Link>);
 
 impl Link {
-    fn new() -> Link {
+    fn new(address: IpAddr, certified: Option<Arc<Principal>>) -> Link {
         let (leaving, open) = (watch::Sender::new(false), AtomicUsize::new(0));
-        Link { leaving, open, start: Instant::now(), last_end: AtomicU64::new(0) }
+        Link { address, certified, leaving, open, start: Instant::now(), last_end: AtomicU64::new(0) }
     }
 
     /// How much longer the connection may lie idle; `None` while it is in use.
@@ -138,30 +143,33 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) async fn run_plain(self, socket: TcpStream) {
         if tokio::time::timeout(HANDSHAKE_WITHIN, first_words(&socket)).await.is_ok_and(|seen| seen) {
-            self.run(TokioIo::new(socket)).await;
+            self.run(TokioIo::new(socket), None).await;
         }
     }
 
     pub(crate) async fn run_tls(self, socket: TcpStream, tls: TlsAcceptor) {
         match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(socket)).await {
-            Ok(Ok(stream)) => self.run(TokioIo::new(stream)).await,
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                let certified = shown.and_then(|certificate| self.gate.guard.certified(certificate));
+                self.run(TokioIo::new(stream), certified).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn run(self, io: impl Read + Write + Unpin + Send + 'static) {
+    async fn run(self, io: impl Read + Write + Unpin + Send + 'static, certified: Option<Arc<Principal>>) {
         let open = &self.gate.metrics.connections;
         open.fetch_add(1, Ordering::Relaxed);
-        self.serve(io).await;
+        self.serve(io, Arc::new(Link::new(self.places.1.of, certified))).await;
         open.fetch_sub(1, Ordering::Relaxed);
         drop(self.places);
     }
 
     /// Serves until the peer or the server ends it. An old or idle connection is told so (GOAWAY) and takes no new
     /// calls; those under way go on, for as long as the grace of an old one lasts.
-    async fn serve(&self, io: impl Read + Write + Unpin + Send + 'static) {
-        let link = Arc::new(Link::new());
+    async fn serve(&self, io: impl Read + Write + Unpin + Send + 'static, link: Arc<Link>) {
         let (front, calls) = (self.front.clone(), link.clone());
         let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(calls.clone());
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_idle_only_without_calls() {
-        let link = Arc::new(Link::new());
+        let link = Arc::new(Link::new(IpAddr::from([10, 0, 0, 1]), None));
         assert!(link.idle_left(Duration::from_secs(9)).is_some_and(|left| left > Duration::from_secs(8)));
         let (one, two) = (InUse::of(&link), InUse::of(&link));
         drop(one);

@@ -1,8 +1,9 @@
-//! The door of every gRPC call: who calls, in which namespace, until when. Behind it a panic is caught, a status of the
+//! The door of every gRPC call: who calls, whether they may, in which namespace, until when. Behind it a panic is caught, a status of the
 //! transport becomes one of ours, and the call is counted.
 
 mod body;
 
+use crate::access::leash::Leash;
 use crate::call::Call;
 use crate::connection::{InUse, Link};
 use crate::gate::Gate;
@@ -30,6 +31,8 @@ const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_LEN_MAX: usize = 128;
 /// Needs no credential: it tells serving from not serving, and nothing else.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// Tells what the contract says, to anybody who is known; only where it is switched on.
+const REFLECTION: &str = "/grpc.reflection.";
 
 #[derive(Clone)]
 pub(crate) struct Door {
@@ -64,36 +67,44 @@ impl Door {
         }
     }
 
-    /// Establishes who calls.
-    fn admit(&self, path: &str, headers: &HeaderMap, request_id: Arc<str>) -> Result<Call, Refusal> {
-        let is_open = path.starts_with(HEALTH);
-        let (actor, namespaces) = match &self.gate.settings.keys {
-            Some(keys) if !is_open => {
-                let key = credential(headers)?;
-                let wrong = || Refusal::new(Reason::Unauthenticated, "the credential is not valid");
-                let identity = keys.find(key).ok_or_else(wrong)?;
-                (identity.name.as_str().into(), identity.namespaces.clone())
+    /// Establishes who calls, and whether they may. The path is looked up letter for letter: what is no method of the
+    /// contract, of the health or of the reflection reaches nothing behind this door.
+    async fn admit(
+        &self,
+        (path, method): (&str, usize),
+        headers: &HeaderMap,
+        link: Option<&Arc<Link>>,
+        request_id: Arc<str>,
+    ) -> Result<Call, Refusal> {
+        let guard = &self.gate.guard;
+        let principal = if path.starts_with(HEALTH) {
+            guard.nobody()
+        } else {
+            let clock = &self.gate.engine.env().clock;
+            let principal = guard.who(headers, link.map(Arc::as_ref), || clock.now()).await?;
+            match self.gate.metrics.methods.known(method) {
+                Some(method) => method.check(&principal)?,
+                None if path.starts_with(REFLECTION) => {}
+                None => return Err(Refusal::new(Reason::UnknownMethod, "there is no such method")),
             }
-            Some(_) | None => ("".into(), Vec::new()),
+            principal
         };
         let namespace = namespace(headers)?;
-        let call = Call {
+        if !principal.may_use(namespace) {
+            let message = format!("this identity may not use namespace {namespace}");
+            return Err(Refusal::new(Reason::PermissionDenied, message));
+        }
+        Ok(Call {
             request_id,
             namespace: Namespace::new(namespace),
-            actor,
-            namespaces,
+            principal,
             deadline: timeout(headers)?.and_then(|t| Instant::now().checked_add(t)),
             trace: headers
                 .get("traceparent")
                 .and_then(|v| v.to_str().ok())
                 .and_then(crate::wire::spec::trace_of),
-            link: None,
-        };
-        if !call.may_use(namespace) {
-            let message = format!("this identity may not use namespace {namespace}");
-            return Err(Refusal::new(Reason::PermissionDenied, message));
-        }
-        Ok(call)
+            link: link.map(InUse::of),
+        })
     }
 
     async fn pass(mut self, mut request: Request<Body>) -> Response<Body> {
@@ -102,18 +113,21 @@ impl Door {
         let request_id = self.request_id(request.headers());
         let metrics = self.gate.metrics.clone();
         let method = metrics.methods.find(&path);
-        let mutates = metrics.methods.all.get(method).is_some_and(|m| m.mutates);
+        let (mutates, streams) =
+            metrics.methods.all.get(method).map_or((false, false), |m| (m.mutates, m.streams));
         let mut counted =
             Counted { metrics, method, mutates, start, request_id: request_id.clone(), is_open: true };
-        let call = match self.admit(&path, request.headers(), request_id.clone()) {
-            Ok(call) => {
-                let link = request.extensions().get::<Arc<Link>>().map(InUse::of);
-                Arc::new(Call { link, ..call })
-            }
+        let (headers, link) = (request.headers(), request.extensions().get::<Arc<Link>>());
+        let call = match self.admit((&path, method), headers, link, request_id.clone()).await {
+            Ok(call) => Arc::new(call),
             Err(refusal) => return counted.close_with(status::of(&refusal, &request_id)),
         };
         let deadline = call.deadline;
-        tracing::trace!(%path, %request_id, namespace = %call.namespace, actor = %call.actor, "call");
+        tracing::trace!(%path, %request_id, namespace = %call.namespace, actor = %call.principal.name, "call");
+        let leash = if streams { self.gate.guard.leash(&call.principal) } else { None };
+        if let Some(leash) = &leash {
+            request = request.map(|body| leash.bound(body));
+        }
         request.extensions_mut().insert(call);
         let answering = AssertUnwindSafe(self.routes.call(request)).catch_unwind();
         let answered = match deadline {
@@ -124,7 +138,7 @@ impl Door {
             },
         };
         match answered {
-            Ok(Ok(response)) => counted.follow(response, deadline),
+            Ok(Ok(response)) => counted.follow(response, deadline, leash),
             Ok(Err(never)) => match never {},
             Err(panic) => {
                 counted.panicked(panic.as_ref());
@@ -132,20 +146,6 @@ impl Door {
             }
         }
     }
-}
-
-/// The key a caller shows.
-fn credential(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let bearer = headers.get(http::header::AUTHORIZATION).map(|value| {
-        let text = value.to_str().unwrap_or_default();
-        text.split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map_or("", |(_, key)| key)
-    });
-    let plain = headers.get("x-api-key").map(|value| value.to_str().unwrap_or_default());
-    bearer.or(plain).ok_or_else(|| {
-        Refusal::new(Reason::CredentialRequired, "send `authorization: Bearer KEY` or `x-api-key: KEY`")
-    })
 }
 
 fn namespace(headers: &HeaderMap) -> Result<&str, Refusal> {
@@ -196,11 +196,16 @@ impl Counted {
     }
 
     /// Mends what the transport said, and watches the body of the rest.
-    fn follow(mut self, mut response: Response<Body>, deadline: Option<Instant>) -> Response<Body> {
+    fn follow(
+        mut self,
+        mut response: Response<Body>,
+        deadline: Option<Instant>,
+        leash: Option<Leash>,
+    ) -> Response<Body> {
         let said = response.headers().get(Status::GRPC_STATUS).map(|v| Code::from_bytes(v.as_bytes()));
         let Some(code) = said else {
             self.echo(&mut response);
-            return response.map(|inner| Body::new(Observed::new(inner, self, deadline)));
+            return response.map(|inner| Body::new(Observed::new(inner, self, deadline, leash)));
         };
         if let Some(refusal) = self.mended(code, response.headers()) {
             let mut mended = status::of(&refusal, &self.request_id).into_http();
@@ -256,15 +261,6 @@ mod tests {
         for bad in ["", "5", "S", "-1S", "5 S", "999999999S", "5x", "5é"] {
             assert!(timeout(&headers("grpc-timeout", bad)).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn credentials_come_in_two_forms() {
-        assert_eq!(credential(&headers("authorization", "Bearer k1")), Ok("k1"));
-        assert_eq!(credential(&headers("authorization", "bearer k1")), Ok("k1"));
-        assert_eq!(credential(&headers("authorization", "Basic k1")), Ok(""));
-        assert_eq!(credential(&headers("x-api-key", "k2")), Ok("k2"));
-        assert!(credential(&HeaderMap::new()).is_err_and(|r| r.reason == Reason::CredentialRequired));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What all services share: the engine, the settings, and the few things the gateway remembers.
 
+use crate::access::guard::Guard;
 use crate::call::Call;
 use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
@@ -16,6 +17,7 @@ pub(crate) struct Gate {
     pub(crate) engine: Engine,
     pub(crate) settings: GatewaySettings,
     pub(crate) tokens: Tokens,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) metrics: Arc<Metrics>,
     watches: Arc<Semaphore>,
     closing: tokio::sync::watch::Sender<bool>,
@@ -27,6 +29,7 @@ impl Gate {
     pub(crate) fn new(engine: Engine, settings: GatewaySettings) -> Gate {
         Gate {
             tokens: Tokens::new(settings.token_key),
+            guard: Arc::new(Guard::new(settings.access.clone())),
             watches: Arc::new(Semaphore::new(settings.watches_max)),
             closing: tokio::sync::watch::Sender::new(false),
             paused: RwLock::default(),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod api;
 mod call;
 mod connection;
@@ -15,10 +16,18 @@ mod serve;
 mod settings;
 mod status;
 mod stream;
+mod tls;
 mod tokens;
 mod wire;
 
+pub use access::certificate::CertificateRule;
+pub use access::jwt::{Algorithm, ClaimRules, Issuer, KeySource, RoleNames};
+pub use access::keys::{ApiKeys, Identity, KeyHash, key_of, prefix_of, random_bytes};
+pub use access::principal::{Principal, PrincipalKind};
+pub use access::validity::of as certificate_validity;
+pub use access::{Access, Authority};
 pub use kernel_client::KernelClient;
 pub use metrics::Counts;
 pub use serve::{serve, serve_metrics};
-pub use settings::{ApiKeys, GatewaySettings, Identity, Tls};
+pub use settings::GatewaySettings;
+pub use tls::{Tls, TlsFiles};

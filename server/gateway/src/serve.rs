@@ -6,12 +6,11 @@ use crate::front::Front;
 use crate::gate::Gate;
 use crate::metrics::{self, Counts};
 use crate::routes;
-use crate::settings::{GatewaySettings, Tls};
+use crate::settings::GatewaySettings;
+use crate::tls::Acceptors;
 use coretex_engine::Engine;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +19,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
@@ -41,10 +39,15 @@ pub async fn serve(
     settings: GatewaySettings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+    let tls = settings.tls.clone().map(Acceptors::new).transpose()?;
     let gate = Arc::new(Gate::new(engine, settings));
     let (health, routes) = routes::routes(&gate).map_err(io::Error::other)?;
     let health = tokio::spawn(watch_health(gate.clone(), health));
+    let clock = gate.engine.env().clock.clone();
+    let mut watching = gate.guard.watch(move || clock.now().wall);
+    if let Some(tls) = &tls {
+        watching.spawn(tls.clone().follow_files());
+    }
     let front = Front::new(gate.clone(), Door::new(gate.clone(), routes));
     let mut connections = Connections {
         builder: Arc::new(builder(&gate.settings)),
@@ -62,6 +65,7 @@ pub async fn serve(
     gate.engine.drain().await;
     connections.end(gate.settings.shutdown_grace).await;
     health.abort();
+    watching.abort_all();
     Ok(())
 }
 
@@ -98,7 +102,7 @@ struct Connections {
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
     front: Front,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Acceptors>>,
     gate: Arc<Gate>,
 }
 
@@ -136,8 +140,8 @@ impl Connections {
             gate: self.gate.clone(),
             places,
         };
-        match self.tls.clone() {
-            Some(tls) => self.tasks.spawn(connection.run_tls(socket, tls)),
+        match &self.tls {
+            Some(tls) => self.tasks.spawn(connection.run_tls(socket, tls.newest())),
             None => self.tasks.spawn(connection.run_plain(socket)),
         };
     }
@@ -169,39 +173,6 @@ fn builder(settings: &GatewaySettings) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(KEEPALIVE_EVERY)
         .keep_alive_timeout(KEEPALIVE_WITHIN);
     builder
-}
-
-fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
-    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("TLS: {what}"));
-    let certs: Result<Vec<CertificateDer<'static>>, _> =
-        CertificateDer::pem_slice_iter(&tls.cert_pem).collect();
-    let certs = certs.map_err(|e| bad(&format!("the certificate cannot be read: {e}")))?;
-    if certs.is_empty() {
-        return Err(bad("the certificate file holds no certificate"));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&tls.key_pem)
-        .map_err(|e| bad(&format!("the key cannot be read: {e}")))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| bad(&e.to_string()))?;
-    let config = match &tls.client_ca_pem {
-        None => config.with_no_client_auth(),
-        Some(pem) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for cert in CertificateDer::pem_slice_iter(pem) {
-                let cert = cert.map_err(|e| bad(&format!("the client CA cannot be read: {e}")))?;
-                roots.add(cert).map_err(|e| bad(&format!("the client CA is not usable: {e}")))?;
-            }
-            let verifier =
-                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            config.with_client_cert_verifier(verifier.build().map_err(|e| bad(&e.to_string()))?)
-        }
-    };
-    let mut config =
-        config.with_single_cert(certs, key).map_err(|e| bad(&format!("certificate and key: {e}")))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Keeps the health of every service what the engine says it is.

@@ -1,6 +1,8 @@
 //! What the binary tells the gateway. Every bound has a default that fits one machine.
 
+use crate::access::Access;
 use crate::metrics::Counts;
+use crate::tls::Tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,8 +28,8 @@ pub struct GatewaySettings {
     pub store_max_bytes: u64,
     /// Served over TLS when given.
     pub tls: Option<Tls>,
-    /// Keys that may call. Without any, everybody may: the binary allows that on loopback only.
-    pub keys: Option<ApiKeys>,
+    /// Who may call. By default everybody: the binary allows that on loopback only.
+    pub access: Access,
     /// Names a request may be addressed to, without ports. `None` allows all.
     pub allowed_hosts: Option<Vec<String>>,
     /// Origins of pages that may call besides this server's own, such as `https://console.example`.
@@ -63,62 +65,6 @@ pub struct GatewaySettings {
     pub routes: Option<axum::Router>,
 }
 
-/// A certificate chain and its key, PEM.
-#[derive(Clone)]
-pub struct Tls {
-    pub cert_pem: Vec<u8>,
-    pub key_pem: Vec<u8>,
-    /// When given, clients must show a certificate of one of these authorities.
-    pub client_ca_pem: Option<Vec<u8>>,
-}
-
-/// API keys, kept as keyed hashes.
-#[derive(Clone)]
-pub struct ApiKeys {
-    pepper: [u8; 32],
-    entries: Vec<ApiKey>,
-}
-
-#[derive(Clone)]
-struct ApiKey {
-    hash: blake3::Hash,
-    identity: Identity,
-}
-
-/// Who a key stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub name: String,
-    /// Namespaces it may use. Empty: all.
-    pub namespaces: Vec<String>,
-}
-
-impl ApiKeys {
-    /// No keys yet: nobody may call.
-    pub fn new(pepper: [u8; 32]) -> ApiKeys {
-        ApiKeys { pepper, entries: Vec::new() }
-    }
-
-    pub fn with(mut self, key: &str, identity: Identity) -> ApiKeys {
-        let hash = blake3::keyed_hash(&self.pepper, key.as_bytes());
-        self.entries.push(ApiKey { hash, identity });
-        self
-    }
-
-    /// The identity of a key. Takes as long for a wrong key as for a right one.
-    pub(crate) fn find(&self, key: &str) -> Option<&Identity> {
-        let hash = blake3::keyed_hash(&self.pepper, key.as_bytes());
-        let mut found = None;
-        for entry in &self.entries {
-            // Comparing blake3 hashes takes constant time.
-            if entry.hash == hash {
-                found = Some(&entry.identity);
-            }
-        }
-        found
-    }
-}
-
 impl Default for GatewaySettings {
     /// The development profile. The token key is all zero: set it.
     fn default() -> GatewaySettings {
@@ -133,7 +79,7 @@ impl Default for GatewaySettings {
             message_max: coretex_domain::limits::MESSAGE_MAX,
             store_max_bytes: 0,
             tls: None,
-            keys: None,
+            access: Access::open(),
             allowed_hosts: None,
             allowed_origins: Vec::new(),
             reflection: true,
@@ -152,21 +98,6 @@ impl Default for GatewaySettings {
             backup_root: None,
             shutdown_grace: Duration::from_secs(10),
             routes: None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_found_whole_only() {
-        let identity = Identity { name: "ci".into(), namespaces: Vec::new() };
-        let keys = ApiKeys::new([7; 32]).with("ctx_right", identity.clone());
-        assert_eq!(keys.find("ctx_right"), Some(&identity));
-        for wrong in ["", "ctx_righ", "ctx_right ", "ctx_wrong"] {
-            assert_eq!(keys.find(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod audit;
 
 use super::client::{ClientArgs, request_id};
+use super::keys::{self, KeysCommand};
 use super::shown::{Format, document, line, out, print_document};
 use super::table::{self, Rows, facts, number};
 use crate::outcome::{Failure, Outcome, REFUSED};
@@ -50,6 +51,9 @@ pub(super) enum AdminCommand {
     /// Who did what, or was refused
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Make API keys and their hashes, without a server
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 /// Runs the command.
@@ -61,6 +65,7 @@ pub(super) async fn run(command: AdminCommand, options: &ClientArgs) -> Outcome 
         AdminCommand::Shards { all } => shards(all, options).await,
         AdminCommand::Info => info(options).await,
         AdminCommand::Audit(command) => audit::run(command, options).await,
+        AdminCommand::Keys(command) => keys::run(command, options.output),
     }
 }
 

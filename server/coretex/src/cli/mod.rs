@@ -8,6 +8,7 @@ mod dlq;
 mod errors;
 mod input;
 mod job;
+mod keys;
 mod policy;
 mod server;
 mod shown;
@@ -156,6 +157,7 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version
+        | Command::Admin(admin::AdminCommand::Keys(_))
         | Command::DemoHandler(_) => true,
         Command::Policy(command) => command.is_serverless(),
         Command::Job(_)

@@ -37,9 +37,12 @@ pub const CATALOG: &[Known] = known! {
     "engine.session_ttl" "CORETEX_ENGINE_SESSION_TTL" Some("15s"), "15s", "How long a worker's session outlives silence";
     "engine.heartbeat" "CORETEX_ENGINE_HEARTBEAT" Some("5s"), "5s", "How often workers send a sign of life";
     "engine.drain_grace" "CORETEX_ENGINE_DRAIN_GRACE" Some("30s"), "30s", "How long a stop waits for running jobs";
-    "auth.keys" "CORETEX_API_KEYS" None, "ci:KEY", "API keys as `NAME:KEY` or `NAME:KEY:NAMESPACE+NAMESPACE`, at least 32 characters each; better kept in a file";
+    "auth.keys" "CORETEX_API_KEYS" None, "ci:KEY::submitter", "API keys as `NAME:KEY:NAMESPACE+NAMESPACE:ROLE+ROLE:EXPIRY`, or as maps; KEY may be a hash; better kept in a file";
     "auth.keys_file" "CORETEX_API_KEYS_FILE" None, "/etc/coretex/keys", "File with one such key per line, readable by its owner only";
-    "tls.cert" "CORETEX_TLS_CERT" None, "/etc/coretex/tls.crt", "PEM file with the server's certificate chain";
+    "auth.pepper_file" "CORETEX_API_KEYS_PEPPER_FILE" None, "/etc/coretex/pepper", "File with at least 32 bytes that hashes of keys are made with, readable by its owner only";
+    "auth.jwt" "CORETEX_AUTH_JWT" None, "[{name: corp, issuer: https://id.example.org, audiences: [coretex], jwks_url: https://id.example.org/jwks}]", "Identity providers whose tokens are believed, a list of maps (JSON in the variable)";
+    "auth.certificates" "CORETEX_AUTH_CERTIFICATES" None, "[{uri: spiffe://example.org/ops, name: ops, roles: [operator]}]", "Whom client certificates stand for, a list of maps (JSON in the variable); needs tls.client_ca";
+    "tls.cert" "CORETEX_TLS_CERT" None, "/etc/coretex/tls.crt", "PEM file with the server's certificate chain; read again when it changes";
     "tls.key" "CORETEX_TLS_KEY" None, "/etc/coretex/tls.key", "PEM file with its private key, readable by its owner only";
     "tls.client_ca" "CORETEX_TLS_CLIENT_CA" None, "/etc/coretex/clients.crt", "PEM file with the authorities of client certificates, which are then required";
     "policy.file" "CORETEX_POLICY_FILE" None, "/etc/coretex/policy.yaml", "Bundle put in force at start and whenever the file changes; left out: what was applied, else the built-in policy";
@@ -47,6 +50,8 @@ pub const CATALOG: &[Known] = known! {
     "limits.connections_per_address_max" "CORETEX_LIMITS_CONNECTIONS_PER_ADDRESS_MAX" Some("2500"), "2500", "Connections at a time from one IPv4 address or one IPv6 /64 network";
     "limits.connection_idle_max" "CORETEX_LIMITS_CONNECTION_IDLE_MAX" Some("5m"), "5m", "How long a connection may lie idle before it is closed";
     "limits.connection_age_max" "CORETEX_LIMITS_CONNECTION_AGE_MAX" None, "1h", "Age, give or take a tenth, at which a connection takes no new calls and sends its workers to another; left out: none";
+    "limits.calls_per_second" "CORETEX_LIMITS_CALLS_PER_SECOND" None, "1000", "Calls one identity may make per second, a stream counting as one; left out: any number";
+    "limits.failed_logins_per_minute" "CORETEX_LIMITS_FAILED_LOGINS_PER_MINUTE" Some("10"), "10", "Wrong credentials in a minute after which an address waits for a minute; 0: any number";
     "limits.streams_max" "CORETEX_LIMITS_STREAMS_MAX" Some("256"), "256", "Concurrent requests on one connection";
     "limits.watches_max" "CORETEX_LIMITS_WATCHES_MAX" Some("10000"), "10000", "Watches open at a time";
     "limits.payload_max" "CORETEX_LIMITS_PAYLOAD_MAX" Some("1MiB"), "1MiB", "Largest payload, result or checkpoint";
@@ -55,6 +60,9 @@ pub const CATALOG: &[Known] = known! {
     "log.level" "CORETEX_LOG" Some("info"), "info,coretex_engine=debug", "What is logged, by target";
     "metrics.listen" "CORETEX_METRICS_LISTEN" None, "127.0.0.1:9090", "Loopback address of the metrics listener; left out: none in production";
 };
+
+/// Settings whose items may be maps.
+pub const STRUCTURED: &[&str] = &["auth.keys", "auth.jwt", "auth.certificates"];
 
 /// Variables with our prefix that are not settings of a server: a client's, a worker's, or the tests'.
 pub const FOREIGN: &[&str] = &[

@@ -1,6 +1,6 @@
 //! The settings file: two levels of YAML, with the line of every value.
 
-use super::catalog::CATALOG;
+use super::catalog::{CATALOG, STRUCTURED};
 use super::refusal::{Refusal, VALUE};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -65,11 +65,17 @@ fn flatten(sections: Vec<(String, Spanned<Node>)>, env: &BTreeMap<String, String
             Node::Map(fields) => {
                 for (name, node) in fields {
                     let line = node.referenced.line();
-                    found.push((format!("{section}.{name}"), line, items(node.value, env)));
+                    let key = format!("{section}.{name}");
+                    let items = items(&key, node.value, env);
+                    found.push((key, line, items));
                 }
             }
             Node::Null if is_section(&section) => {}
-            node => found.push((main_key(&section), line, items(node, env))),
+            node => {
+                let key = main_key(&section);
+                let items = items(&key, node, env);
+                found.push((key, line, items));
+            }
         }
     }
     found
@@ -88,7 +94,8 @@ fn main_key(section: &str) -> String {
     }
 }
 
-fn items(node: Node, env: &BTreeMap<String, String>) -> Result<Vec<String>, Refusal> {
+/// The values of a setting. A map, where a setting takes maps, becomes a line of JSON.
+fn items(key: &str, node: Node, env: &BTreeMap<String, String>) -> Result<Vec<String>, Refusal> {
     let wrong = |what: &str| {
         Refusal::new(VALUE, what, "write one value, or a list of values where several make sense")
     };
@@ -98,12 +105,25 @@ fn items(node: Node, env: &BTreeMap<String, String>) -> Result<Vec<String>, Refu
             .into_iter()
             .map(|node| match node {
                 Node::Text(text) => expand(&text, env),
+                node @ Node::Map(_) if STRUCTURED.contains(&key) => Ok(json(node, env)?.to_string()),
                 Node::Null | Node::List(_) | Node::Map(_) => Err(wrong("its items are not plain values")),
             })
             .collect(),
         Node::Null => Err(wrong("it has no value")),
         Node::Map(_) => Err(wrong("it is a map, where a value is wanted")),
     }
+}
+
+fn json(node: Node, env: &BTreeMap<String, String>) -> Result<serde_json::Value, Refusal> {
+    Ok(match node {
+        Node::Null => serde_json::Value::Null,
+        Node::Text(text) => expand(&text, env)?.into(),
+        Node::List(nodes) => nodes.into_iter().map(|node| json(node, env)).collect::<Result<_, _>>()?,
+        Node::Map(fields) => {
+            let field = |(name, node): (String, Spanned<Node>)| Ok((name, json(node.value, env)?));
+            fields.into_iter().map(field).collect::<Result<serde_json::Map<_, _>, _>>()?.into()
+        }
+    })
 }
 
 /// Replaces `${NAME}`.

@@ -1,6 +1,6 @@
 //! Values of settings from all sources, the stronger over the weaker: defaults, file, environment, flags.
 
-use super::catalog::{CATALOG, FOREIGN, Known, find};
+use super::catalog::{CATALOG, FOREIGN, Known, STRUCTURED, find};
 use super::file;
 use super::refusal::{Origin, Refusal, Refusals, VALUE};
 use coretex_domain::nearest::hint;
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::SystemTime;
 
 /// Where settings are looked for.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Sources {
     pub flags: Vec<(String, String)>,
     /// Defaults of the profile that replace those of the catalog.
     pub defaults: Vec<(&'static str, String)>,
+    /// What time it is. `None`: what the clock of this machine says.
+    pub now: Option<SystemTime>,
 }
 
 /// The value of one setting.
@@ -32,8 +35,10 @@ pub struct Value {
 }
 
 /// What all sources say together, and what is wrong with it so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Layers {
+    /// When the settings are read.
+    pub now: SystemTime,
     values: BTreeMap<&'static str, Value>,
     refusals: Vec<Refusal>,
 }
@@ -56,7 +61,8 @@ impl Sources {
 impl Layers {
     /// Reads all sources.
     pub fn read(sources: &Sources) -> Layers {
-        let mut layers = Layers::default();
+        let now = sources.now.unwrap_or_else(SystemTime::now);
+        let mut layers = Layers { now, values: BTreeMap::new(), refusals: Vec::new() };
         for known in CATALOG {
             let profile = sources.defaults.iter().find(|(key, _)| *key == known.key);
             let text = profile.map(|(_, text)| text.clone()).or_else(|| known.default.map(str::to_owned));
@@ -121,6 +127,16 @@ impl Layers {
     /// Lists are written with commas where there is one line only.
     fn add_text(&mut self, known: &'static Known, text: &str, origin: Origin) {
         let items = match known.key {
+            key if STRUCTURED.contains(&key) && text.trim_start().starts_with('[') => {
+                match serde_json::from_str::<Vec<serde_json::Value>>(text) {
+                    Ok(items) => items.into_iter().map(text_of).collect(),
+                    Err(error) => {
+                        let mend = format!("write a list of JSON, or `{}`", known.example);
+                        let refusal = Refusal::new(VALUE, format!("it is no list of JSON: {error}"), mend);
+                        return self.refuse(refusal.at(origin.place(known.key)));
+                    }
+                }
+            }
             "auth.keys" | "listen.allowed_hosts" => {
                 text.split(',').map(|item| item.trim().to_owned()).collect()
             }
@@ -197,6 +213,14 @@ impl Layers {
     /// What is wrong, if anything.
     pub fn finish(self) -> Result<(), Refusals> {
         if self.refusals.is_empty() { Ok(()) } else { Err(Refusals(self.refusals)) }
+    }
+}
+
+/// An item of a list as one in a file is kept: a text as it is, anything else as JSON.
+fn text_of(value: serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text,
+        value => value.to_string(),
     }
 }
 

@@ -14,6 +14,10 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     pub connection_idle_max: Duration,
     pub connection_age_max: Option<Duration>,
+    /// Per identity. Absent: any number.
+    pub calls_per_second: Option<u32>,
+    /// Per address. 0: any number.
+    pub failed_logins_per_minute: u32,
     pub streams_max: u32,
     pub watches_max: usize,
     pub payload_max: usize,
@@ -25,6 +29,8 @@ const MESSAGE_MAX: u64 = 32 << 20;
 /// Shorter, and connections would come and go all the time; longer is never.
 const SPAN_MIN: Duration = Duration::from_secs(1);
 const SPAN_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// A bucket holds whole microseconds per call.
+const CALLS_MAX: u64 = 1_000_000;
 /// What frames add around a payload.
 const FRAME_ROOM: u64 = 64 << 10;
 /// Files the server opens besides connections.
@@ -38,6 +44,12 @@ impl Limits {
         let has_age = layers.value("limits.connection_age_max").is_some();
         let age = span(layers, "limits.connection_age_max", SPAN_MIN, SPAN_MAX);
         if has_age && age.is_none() {
+            return None;
+        }
+        let has_rate = layers.value("limits.calls_per_second").is_some();
+        let rate = layers.number("limits.calls_per_second", 1, CALLS_MAX);
+        let failed_logins = layers.number("limits.failed_logins_per_minute", 0, 1_000_000);
+        if has_rate && rate.is_none() {
             return None;
         }
         let streams_max = layers.number("limits.streams_max", 1, 1 << 16);
@@ -58,6 +70,8 @@ impl Limits {
             connections_per_address_max: usize::try_from(per_address?).ok()?,
             connection_idle_max: idle?,
             connection_age_max: age,
+            calls_per_second: rate.and_then(|rate| u32::try_from(rate).ok()),
+            failed_logins_per_minute: u32::try_from(failed_logins?).ok()?,
             streams_max: u32::try_from(streams_max?).ok()?,
             watches_max: usize::try_from(watches_max?).ok()?,
             payload_max: usize::try_from(payload_max?).ok()?,

@@ -2,8 +2,9 @@
 //!
 //! In: defaults, a file, the environment, flags; the later wins. Out: [`Settings`], or every reason not to start at once.
 
-mod auth;
+pub(crate) mod auth;
 pub mod catalog;
+mod clock;
 mod engine;
 mod file;
 pub mod layers;
@@ -15,9 +16,8 @@ mod policy;
 mod refusal;
 mod store;
 mod tls;
-mod validity;
 
-pub use auth::Auth;
+pub use auth::{Auth, Key, Secret};
 pub use engine::Engine;
 pub use layers::{Layers, Sources};
 pub use limits::{Limits, raise_files};
@@ -69,7 +69,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     let listen = Listen::build(&mut layers);
     let store = Store::build(&mut layers);
     let engine = Engine::build(&mut layers);
-    let auth = Auth::build(&mut layers);
+    let auth = Auth::build(profile, &mut layers);
     let tls = Tls::build(&mut layers);
     let limits = Limits::build(&mut layers);
     let log = Log::build(&mut layers);
@@ -85,6 +85,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
         store.validate(profile, &mut layers);
     }
     auth.validate(profile, &mut layers);
+    clock::validate(profile, &mut layers);
     if let Some(limits) = &limits {
         limits.validate(profile, &mut layers);
     }

@@ -1,5 +1,8 @@
 //! Settings, source by source, and the reasons not to start.
 
+mod access;
+mod production;
+
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -17,7 +20,7 @@ fn sources(file: Option<&str>, env: &[(&str, &str)], flags: &[(&str, &str)]) -> 
         pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
     };
     let sources =
-        Sources { config, env: own(env).into_iter().collect(), flags: own(flags), defaults: Vec::new() };
+        Sources { config, env: own(env).into_iter().collect(), flags: own(flags), ..Sources::default() };
     (dir, sources)
 }
 
@@ -149,7 +152,7 @@ fn production_refuses_to_start_insecurely_and_says_everything_at_once() {
 fn production_starts_once_mended() {
     let dir = tempfile::tempdir().expect("temp dir");
     let keys = dir.path().join("keys");
-    std::fs::write(&keys, format!("# who\nci:{KEY}:default+builds\n")).expect("write");
+    std::fs::write(&keys, format!("# who\nci:{KEY}:default+builds:submitter\n")).expect("write");
     let data = dir.path().join("data");
     let env = [
         ("CORETEX_STORE".to_owned(), format!("file:{}", data.display())),

@@ -2,12 +2,12 @@
 
 use super::layers::Layers;
 use super::refusal::Refusal;
-use super::validity;
+use coretex_gateway::certificate_validity;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::SystemTime;
+use std::path::PathBuf;
 
 /// PEM text that was checked.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub struct Tls {
     pub key_pem: Vec<u8>,
     /// Authorities of client certificates.
     pub client_ca_pem: Option<Vec<u8>>,
+    /// Where they were read.
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub client_ca: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -55,6 +59,7 @@ impl Tls {
         };
         let cert_pem = read(layers, "tls.cert", &cert_path, CERT_MEND);
         let key_pem = read(layers, "tls.key", &key_path, KEY_MEND);
+        let client_ca = layers.text("tls.client_ca").map(PathBuf::from);
         let client_ca_pem = match layers.text("tls.client_ca") {
             Some(path) => {
                 let pem = read(layers, "tls.client_ca", &path, CERT_MEND)?;
@@ -78,7 +83,14 @@ impl Tls {
             );
             return None;
         }
-        Some(Tls { cert_pem, key_pem, client_ca_pem })
+        Some(Tls {
+            cert_pem,
+            key_pem,
+            client_ca_pem,
+            cert: cert_path.into(),
+            key: key_path.into(),
+            client_ca,
+        })
     }
 }
 
@@ -112,8 +124,8 @@ fn certificates(
         layers.refuse_at(key, Refusal::new("R4", message, CERT_MEND));
         return None;
     };
-    let now = SystemTime::now();
-    let problem = match validity::of(first) {
+    let now = layers.now;
+    let problem = match certificate_validity(first) {
         None => Some(format!("the certificate in {path} cannot be read")),
         Some((_, end)) if end < now => Some(format!("the certificate in {path} has expired")),
         Some((start, _)) if start > now => Some(format!("the certificate in {path} is not valid yet")),

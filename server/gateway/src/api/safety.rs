@@ -129,7 +129,7 @@ fn invalid(problems: &Problems) -> Refusal {
 
 /// What is asked about: the job as if `actor` submitted it, or else the caller.
 fn facts<'a>(call: &'a Call, spec: &'a Spec, actor: &'a str) -> Facts<'a> {
-    let submitter = [actor, &*call.actor].into_iter().find(|name| !name.is_empty());
+    let submitter = [actor, &*call.principal.name].into_iter().find(|name| !name.is_empty());
     Facts { namespace: call.namespace.as_str(), submitter, spec }
 }
 

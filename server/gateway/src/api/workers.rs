@@ -211,7 +211,7 @@ fn read_poll(call: &Call, request: pb::PollJobsRequest) -> Result<Poll, Refusal>
     topics.dedup();
     Ok(Poll {
         namespace: call.namespace.clone(),
-        principal: call.actor.clone(),
+        principal: call.actor(),
         worker_id,
         session_id,
         topics,

@@ -1,5 +1,6 @@
 //! The body of a response, watched to its end: its status is mended and counted, its deadline kept, a panic caught.
 
+use crate::access::leash::{self, Leash};
 use crate::metrics::Metrics;
 use crate::status;
 use bytes::Bytes;
@@ -68,12 +69,19 @@ pub(super) struct Observed {
     inner: Option<Body>,
     counted: Counted,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Of a stream whose caller is known.
+    leash: Option<Leash>,
 }
 
 impl Observed {
-    pub(super) fn new(inner: Body, counted: Counted, deadline: Option<Instant>) -> Observed {
+    pub(super) fn new(
+        inner: Body,
+        counted: Counted,
+        deadline: Option<Instant>,
+        leash: Option<Leash>,
+    ) -> Observed {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        Observed { inner: Some(inner), counted, deadline }
+        Observed { inner: Some(inner), counted, deadline, leash }
     }
 
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
@@ -113,6 +121,10 @@ impl http_body::Body for Observed {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        if this.leash.as_ref().is_some_and(|leash| leash.is_cut(cx)) {
+            let status = status::of(&leash::refusal(), &this.counted.request_id);
+            return Poll::Ready(Some(Ok(this.end(&status))));
+        }
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
         match polled {
             Err(panic) => {
@@ -180,7 +192,7 @@ mod tests {
             request_id: "r".into(),
             is_open: true,
         };
-        let mut observed = Observed::new(Body::new(body), counted, None);
+        let mut observed = Observed::new(Body::new(body), counted, None, None);
         let frame = observed.frame().await.expect("a frame").expect("no error");
         let trailers = frame.into_trailers().expect("trailers");
         assert!(trailers.contains_key(Status::GRPC_STATUS_DETAILS), "a status of ours");

@@ -1,5 +1,6 @@
 //! The gateway as its callers see it: a whole server on a free port, called over the wire.
 
+mod access;
 mod changes;
 mod dlq;
 mod jobs;

@@ -53,6 +53,13 @@ impl Server {
         Server { addr, engine, channel, stop: Some(stop), task }
     }
 
+    /// What every call after this shows.
+    pub(crate) fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("x-api-key", key.parse().expect("a header"));
+        request
+    }
+
     /// Why a server with these settings does not start.
     pub(crate) async fn failing(settings: GatewaySettings) -> std::io::Error {
         let server = Server::with(settings).await;

@@ -12,7 +12,7 @@ const CERT: &[u8] = include_bytes!("tls/cert.pem");
 const KEY: &[u8] = include_bytes!("tls/key.pem");
 
 fn tls(cert: &[u8], key: &[u8]) -> GatewaySettings {
-    let tls = Tls { cert_pem: cert.to_vec(), key_pem: key.to_vec(), client_ca_pem: None };
+    let tls = Tls { cert_pem: cert.to_vec(), key_pem: key.to_vec(), client_ca_pem: None, files: None };
     GatewaySettings { tls: Some(tls), ..Default::default() }
 }
 

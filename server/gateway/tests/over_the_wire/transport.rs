@@ -1,16 +1,18 @@
 //! What the transport says: limits, encodings, malformed requests, credentials, plain routes.
 
+use crate::access::keys;
 use crate::running_server::{Server, reason, spec};
 use coretex_contract::v1 as pb;
 use coretex_contract::v1::job_service_client::JobServiceClient;
-use coretex_gateway::{ApiKeys, GatewaySettings, Identity};
+use coretex_domain::access::Role;
+use coretex_gateway::{Access, GatewaySettings};
 use http::uri::PathAndQuery;
 use tonic::codec::{CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request, Status};
 
 /// Sends bytes as they are.
 #[derive(Clone, Default)]
-struct Raw;
+pub(crate) struct Raw;
 
 impl tonic::codec::Codec for Raw {
     type Encode = bytes::Bytes;
@@ -43,7 +45,7 @@ impl Decoder for Raw {
     }
 }
 
-async fn raw(server: &Server, path: &'static str, body: &'static [u8]) -> Result<(), Status> {
+pub(crate) async fn raw(server: &Server, path: &'static str, body: &'static [u8]) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(server.channel.clone());
     client.ready().await.expect("a connection");
     let body = bytes::Bytes::from_static(body);
@@ -112,10 +114,9 @@ async fn unknown_encodings_are_named() {
 
 #[tokio::test]
 async fn keys_open_what_they_may() {
-    let keys = ApiKeys::new([9; 32])
-        .with("ctx_all", Identity { name: "root".into(), namespaces: Vec::new() })
-        .with("ctx_a", Identity { name: "team-a".into(), namespaces: vec!["a".into()] });
-    let server = Server::with(GatewaySettings { keys: Some(keys), ..Default::default() }).await;
+    let all = ("ctx_all", "root", &[][..], Role::Admin);
+    let access = Access::closed().keys(keys(&[all, ("ctx_a", "team-a", &["a"], Role::Submitter)]));
+    let server = Server::with(GatewaySettings { access, ..Default::default() }).await;
     let call = |header: &'static str, value: &'static str, namespace: &'static str| {
         let mut jobs = server.jobs();
         async move {

@@ -62,7 +62,7 @@ async fn greet(gate: &Gate, call: &Call, hello: pb::Hello) -> Result<(Box<Opened
     let version = worker::version(&hello)?;
     let features = worker::features(&hello);
     let namespace = namespace_of(call, &hello.namespace)?;
-    let hello = worker::hello(hello, namespace.clone(), call.actor.clone())?;
+    let hello = worker::hello(hello, namespace.clone(), call.actor())?;
     let (welcome, attached) = gate.engine.hello(hello).await?;
     Ok(opened(gate, namespace, welcome, attached, Spoken { version, features }).await)
 }
@@ -91,12 +91,12 @@ async fn take_up(gate: &Gate, call: &Call, resume: pb::Resume) -> Result<(Box<Op
         Some(hello) => {
             let spoken = Spoken { version: worker::version(&hello)?, features: worker::features(&hello) };
             let namespace = namespace_of(call, &hello.namespace)?;
-            (spoken, namespace.clone(), Some(worker::hello(hello, namespace, call.actor.clone())?))
+            (spoken, namespace.clone(), Some(worker::hello(hello, namespace, call.actor())?))
         }
     };
     let resume_of = Resume {
         namespace: namespace.clone(),
-        principal: call.actor.clone(),
+        principal: call.actor(),
         session_id,
         token: resume.resume_token,
         held,

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Start and end of the validity of a DER certificate.
-pub(super) fn of(der: &[u8]) -> Option<(SystemTime, SystemTime)> {
+pub fn of(der: &[u8]) -> Option<(SystemTime, SystemTime)> {
     let mut certificate = Reader(der).open(0x30)?;
     let mut fields = certificate.open(0x30)?;
     if fields.0.first() == Some(&0xa0) {

@@ -1,0 +1,108 @@
+//! Section `auth`: who may call, and how they prove it. By keys, by tokens of identity providers, by certificates.
+
+mod certificates;
+mod item;
+mod jwt;
+mod keys;
+
+pub use keys::{Key, Secret};
+pub(crate) use keys::{line, read_pepper, time};
+
+use super::Profile;
+use super::layers::Layers;
+use super::refusal::{Refusal, VALUE};
+use coretex_domain::Time;
+use coretex_gateway::{CertificateRule, Issuer};
+use std::time::UNIX_EPOCH;
+
+/// Who may call. Nobody named, on loopback: everybody.
+#[derive(Clone, Default)]
+pub struct Auth {
+    pub keys: Vec<Key>,
+    /// What hashes of keys are made with, if the operator says so.
+    pub pepper: Option<Vec<u8>>,
+    pub issuers: Vec<Issuer>,
+    pub certificates: Vec<CertificateRule>,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = |issuer: &Issuer| issuer.name.clone();
+        f.debug_struct("Auth")
+            .field("keys", &self.keys)
+            .field("issuers", &self.issuers.iter().map(names).collect::<Vec<_>>())
+            .field("certificates", &self.certificates)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    pub fn build(profile: Profile, layers: &mut Layers) -> Auth {
+        let pepper = keys::pepper(layers);
+        Auth {
+            keys: keys::build(profile, pepper.is_some(), layers),
+            pepper,
+            issuers: jwt::build(layers),
+            certificates: certificates::build(layers),
+        }
+    }
+
+    /// Whether nobody is asked who they are.
+    pub fn is_open(&self) -> bool {
+        self.keys.is_empty() && self.issuers.is_empty() && self.certificates.is_empty()
+    }
+
+    pub fn validate(&self, profile: Profile, layers: &mut Layers) {
+        self.names_are_apart(layers);
+        if profile == Profile::Dev {
+            return;
+        }
+        let now = now(layers);
+        let has_key = self.keys.iter().any(|key| key.expires.is_none_or(|end| end > now));
+        if !has_key && self.issuers.is_empty() && self.certificates.is_empty() {
+            let was_given = ["auth.keys", "auth.keys_file", "auth.jwt", "auth.certificates"]
+                .into_iter()
+                .any(|key| layers.value(key).is_some());
+            let message =
+                if was_given { "there is no usable credential" } else { "nothing says who may call" };
+            let mend = "set auth.keys_file to a file with the lines that `coretex admin keys generate` prints, mode 600";
+            layers.refuse(Refusal::new("R2", message, mend).at("auth.keys_file"));
+        }
+    }
+
+    /// A name is an identity, however it was proved: one name must not be two of them.
+    fn names_are_apart(&self, layers: &mut Layers) {
+        let keys = self.keys.iter().map(|key| ("a key", &key.name));
+        let issuers = self.issuers.iter().map(|issuer| ("an issuer", &issuer.name));
+        let rules = self.certificates.iter().map(|rule| ("a certificate", &rule.name));
+        let all: Vec<_> = keys.chain(issuers).chain(rules).collect();
+        for (index, (kind, name)) in all.iter().enumerate() {
+            let before = all.iter().take(index).find(|(other, same)| same == name && other != kind);
+            if let Some((other, _)) = before {
+                let message = format!("`{name}` is the name of {other} and of {kind}");
+                layers.refuse(Refusal::new(VALUE, message, "give each its own name").at("auth"));
+            }
+        }
+    }
+}
+
+/// The time the settings are read at.
+fn now(layers: &Layers) -> Time {
+    let since = layers.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Names of identities: `[A-Za-z0-9][A-Za-z0-9._@-]{0,63}`. No colon: it stands between an issuer and its subjects.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'@' | b'-');
+    let is_good = name.len() <= 64
+        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && name.bytes().all(is_inner);
+    match is_good {
+        true => Ok(()),
+        false => Err(format!(
+            "the name {} does not match [A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}",
+            coretex_domain::names::shown(name)
+        )),
+    }
+}
