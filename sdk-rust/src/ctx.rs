@@ -1,5 +1,6 @@
 //! What a handler knows about its job, and what it can say while it runs.
 
+use crate::client::Client;
 use crate::constraints::{BudgetLeft, Constraints};
 use crate::error::{Code, Error, Result};
 use crate::job::Usage;
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     abort: Mutex<Abort>,
     notes: Mutex<Notes>,
     sink: Arc<dyn Sink>,
+    /// The configuration, once it was asked for.
+    config: tokio::sync::OnceCell<Payload>,
 }
 
 #[derive(Default)]
@@ -92,6 +95,8 @@ pub(crate) trait Sink: Send + Sync {
     fn room(&self) -> &Notify;
     /// Largest checkpoint, bytes.
     fn payload_max(&self) -> usize;
+    /// Asks the server what did not come with the job; none in a test.
+    fn client(&self) -> Option<&Client>;
 }
 
 // === what is known ===
@@ -110,6 +115,7 @@ impl Ctx {
             abort: Mutex::default(),
             notes: Mutex::default(),
             sink,
+            config: tokio::sync::OnceCell::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -196,6 +202,29 @@ impl Ctx {
     /// What is left of the job's budget, less what this attempt said it used.
     pub fn budget_left(&self) -> BudgetLeft {
         BudgetLeft::of(&self.inner.assignment.budget, &lock(&self.inner.notes).used)
+    }
+
+    /// Digest of the configuration the job was submitted under. Empty without one.
+    pub fn config_digest(&self) -> &str {
+        &self.inner.assignment.config_digest
+    }
+
+    /// The configuration the job was submitted under, the same over attempts; an empty map without one. Small ones come with the
+    /// job; one of more than 16 KiB is asked for, once.
+    pub async fn config<T: FromPayload>(&self) -> Result<T> {
+        let config = self.inner.config.get_or_try_init(|| self.find_config());
+        T::from_payload(config.await?.clone())
+    }
+
+    async fn find_config(&self) -> Result<Payload> {
+        let assignment = &self.inner.assignment;
+        match (&assignment.config, self.inner.sink.client()) {
+            (Some(config), _) => Ok(Payload::from_pb(config.clone())),
+            (None, Some(client)) if !assignment.config_digest.is_empty() => {
+                Payload::json(&client.config_of_job(self.id()).await?.data)
+            }
+            (None, _) => Ok(Payload::new(crate::payload::JSON, &b"{}"[..])),
+        }
     }
 
     /// Who asked for the job. Empty when nobody was named.

@@ -79,6 +79,8 @@ pub struct Job {
     pub usage: Option<Usage>,
     /// Who submitted it.
     pub submitter: String,
+    /// Digest of the configuration it was submitted under. Empty without one.
+    pub config_digest: String,
 }
 
 /// Why an attempt, or a job, did not succeed.
@@ -330,6 +332,7 @@ impl Job {
             pending_reason: job.pending_reason,
             usage: job.usage.map(Usage::from_pb),
             submitter: job.submitter,
+            config_digest: job.config_digest,
         }
     }
 }

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod client;
+mod config;
 mod constraints;
 mod ctx;
 mod dead_letter;
@@ -20,6 +21,7 @@ mod verdict;
 mod worker;
 
 pub use client::*;
+pub use config::*;
 pub use constraints::{BudgetLeft, Constraints, Redaction};
 #[cfg(feature = "macros")]
 pub use coretex_sdk_macros::{job, jobs};

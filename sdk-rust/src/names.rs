@@ -97,6 +97,34 @@ impl JobState {
 }
 
 named! {
+    /// How near to the job a configuration is. Later levels win.
+    ConfigLevel {
+        /// The whole installation.
+        System = "SYSTEM",
+        /// The namespace.
+        Org = "ORG",
+        /// A team.
+        Team = "TEAM",
+        /// A workflow.
+        Workflow = "WORKFLOW",
+        /// A step.
+        Step = "STEP",
+    }
+}
+
+named! {
+    /// Why a message of a watch of the configuration was sent.
+    ConfigWatchKind {
+        /// The state as it is.
+        Existing = "EXISTING",
+        /// The state after a change.
+        Changed = "CHANGED",
+        /// A sign of life.
+        Current = "CURRENT",
+    }
+}
+
+named! {
     /// What the store had done with a change when the server said yes.
     AckLevel {
         /// In memory only.

@@ -63,6 +63,10 @@ pub struct PolledJob {
     pub deadline: Option<Duration>,
     /// Longest run of this attempt.
     pub start_to_close: Option<Duration>,
+    /// The configuration it was submitted under, if there is one of at most 16 KiB.
+    pub config: Option<Payload>,
+    /// Digest of that configuration; larger ones are asked for with [`Client::config_of_job`](crate::Client::config_of_job).
+    pub config_digest: String,
 }
 
 /// Proof of a lease. Whoever has it may report what became of the job.
@@ -201,6 +205,8 @@ impl PolledJob {
             idempotency_token: job.idempotency_token,
             deadline: of_span(job.deadline),
             start_to_close: of_span(job.start_to_close),
+            config: job.config.map(Payload::from_pb),
+            config_digest: job.config_digest,
         }
     }
 

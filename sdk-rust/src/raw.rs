@@ -5,6 +5,11 @@
 pub use coretex_contract::{ERROR_DOMAIN, FILE_DESCRIPTOR_SET, NAMESPACE_METADATA, v1};
 pub use tonic;
 
+/// A JSON map for a free-form field of the contract. Refuses what is no map, and numbers that a double cannot keep.
+pub fn struct_of(json: serde_json::Value) -> crate::Result<coretex_contract::Struct> {
+    crate::config::object("value", json)
+}
+
 pub(crate) use coretex_contract as wkt;
 pub(crate) use coretex_contract::v1 as pb;
 
@@ -72,6 +77,12 @@ impl Raw {
     /// `TopicService`.
     pub fn topics(&self) -> v1::topic_service_client::TopicServiceClient<Wire> {
         v1::topic_service_client::TopicServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
+    /// `ConfigService`.
+    pub fn configs(&self) -> v1::config_service_client::ConfigServiceClient<Wire> {
+        v1::config_service_client::ConfigServiceClient::new(self.wire())
+            .max_decoding_message_size(MESSAGE_MAX)
     }
 
     /// `DlqService`.

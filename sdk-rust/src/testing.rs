@@ -84,6 +84,13 @@ impl Call {
         self
     }
 
+    /// The configuration it was submitted under, a map.
+    pub fn config(mut self, config: impl IntoPayload) -> Result<Self> {
+        self.assignment.config = Some(config.into_payload()?.into_pb());
+        self.assignment.config_digest = "test".into();
+        Ok(self)
+    }
+
     /// Checkpoint of an earlier attempt.
     pub fn checkpoint(mut self, state: impl IntoPayload) -> Result<Self> {
         self.assignment.last_checkpoint = Some(state.into_payload()?.into_pb());
@@ -146,6 +153,10 @@ impl Notebook {
 }
 
 impl Sink for Notebook {
+    fn client(&self) -> Option<&crate::client::Client> {
+        None
+    }
+
     fn noted(&self, _lease_id: u64) {
         let Some(inner) = self.ctx.get().and_then(Weak::upgrade) else { return };
         let Some(news) = (Ctx { inner }).take_news() else { return };

@@ -1648,6 +1648,1396 @@ pub mod audit_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What a configuration is for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigScope {
+    /// Level.
+    #[prost(enumeration = "ConfigLevel", tag = "1")]
+    pub level: i32,
+    /// Name of the team, workflow or step: `[A-Za-z0-9][A-Za-z0-9._@:/+=_-]{0,127}`. Empty at level SYSTEM; at level ORG empty or the namespace of the call.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+/// The configuration of one scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Config {
+    /// What it is for.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// The data. Left out by the BASIC view, and after a delete.
+    #[prost(message, optional, tag = "2")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Rises by one with each change of the scope, deletes included.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// First change of the scope.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// This change. No two changes of configuration have the same time.
+    #[prost(message, optional, tag = "5")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made this change. Empty when nobody was asked to log in.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    /// Why, in the words of that caller.
+    #[prost(string, tag = "7")]
+    pub comment: ::prost::alloc::string::String,
+}
+/// One revision of a scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigRevision {
+    /// The scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Its number.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// The data from then on. Unset after a delete.
+    #[prost(message, optional, tag = "3")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// When it was made.
+    #[prost(message, optional, tag = "4")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made it. Empty when nobody was asked to log in.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+    /// Why, in the words of that caller.
+    #[prost(string, tag = "6")]
+    pub comment: ::prost::alloc::string::String,
+    /// How it was made.
+    #[prost(enumeration = "ConfigChange", tag = "7")]
+    pub change: i32,
+    /// For a rollback, the revision whose data it has.
+    #[prost(uint64, tag = "8")]
+    pub restored_revision: u64,
+}
+/// A layer of an effective configuration.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigSource {
+    /// Level.
+    #[prost(enumeration = "ConfigLevel", tag = "1")]
+    pub level: i32,
+    /// Name at that level; the namespace at level ORG, empty at level SYSTEM.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Revision of that scope.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+}
+/// A schema for a part of the configuration. Served words: type, enum, const, minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLength, maxLength,
+/// pattern, items, minItems, maxItems, properties, required, additionalProperties, propertyNames; and those that only describe.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigSchema {
+    /// The scope it is set at: it binds that scope, at level ORG all scopes of the namespace, at level SYSTEM all scopes.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Path of the part, keys joined by dots. Empty for the whole.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// The schema.
+    #[prost(message, optional, tag = "3")]
+    pub schema: ::core::option::Option<::prost_types::Struct>,
+    /// Rises by one with each change of it.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// When it was first set.
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Last change.
+    #[prost(message, optional, tag = "6")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made the last change.
+    #[prost(string, tag = "7")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Changes the configuration of a scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// The data: nested at most 32 deep, at most 10,000 leaves and 256 KiB as canonical JSON; keys `\[A-Za-z0-9_.-\]{1,128}`.
+    #[prost(message, optional, tag = "2")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Change only if the scope is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Takes `data` as a merge patch (RFC 7396) of what the scope has: null removes a key of the scope's own.
+    #[prost(bool, tag = "4")]
+    pub merge: bool,
+    /// Why, for the history. At most 1,024 bytes.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The scope as it is now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigResponse {
+    /// The new revision.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks for the configuration of one scope.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+}
+/// The configuration of one scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetConfigResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks what the layers give together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetEffectiveConfigRequest {
+    /// Empty or the namespace of the call.
+    #[prost(string, tag = "1")]
+    pub org: ::prost::alloc::string::String,
+    /// Team. Empty for none.
+    #[prost(string, tag = "2")]
+    pub team: ::prost::alloc::string::String,
+    /// Workflow. Empty for none.
+    #[prost(string, tag = "3")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Step. Empty for none.
+    #[prost(string, tag = "4")]
+    pub step: ::prost::alloc::string::String,
+    /// Instead of the names: the job whose configuration is asked for, as it was submitted.
+    #[prost(string, tag = "5")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Leaves `sources` out.
+    #[prost(bool, tag = "6")]
+    pub omit_sources: bool,
+}
+/// What the layers give together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetEffectiveConfigResponse {
+    /// The data. Empty where no layer has any.
+    #[prost(message, optional, tag = "1")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Path of each leaf to the layer that set it. Keys are joined by dots; a key that holds a dot stands in quotes. Lists and empty maps are leaves.
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub sources: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ConfigSource>,
+    /// BLAKE3 of the data as canonical JSON (keys in order, no space, whole numbers without a fraction), in hex. Equal data has equal digests.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// The layers that have a configuration, the lowest first.
+    #[prost(message, repeated, tag = "4")]
+    pub layers: ::prost::alloc::vec::Vec<ConfigSource>,
+}
+/// Asks for a page of scopes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConfigsRequest {
+    /// Filter over `level` (SYSTEM, ORG, TEAM, WORKFLOW, STEP), `id` and `actor`.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Rows of a page. Default 50, at most 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `scope asc` (default: by level, then id) or `scope desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// BASIC (default) leaves `data` out, FULL has it.
+    #[prost(enumeration = "View", tag = "5")]
+    pub view: i32,
+}
+/// A page of scopes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConfigsResponse {
+    /// Scopes with a configuration. A page in the FULL view may be shorter than asked for, to stay below the message limit.
+    #[prost(message, repeated, tag = "1")]
+    pub configs: ::prost::alloc::vec::Vec<Config>,
+    /// For the next page. Empty when nothing is left.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Takes the configuration of a scope away.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Delete only if the scope is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Why, for the history. At most 1,024 bytes.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The scope after the delete.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteConfigResponse {
+    /// The new revision, without data.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks for the revisions of a scope.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConfigHistoryRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Rows of a page. Default 50, at most 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of revisions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetConfigHistoryResponse {
+    /// The newest first. A page may be shorter than asked for, to stay below the message limit.
+    #[prost(message, repeated, tag = "1")]
+    pub revisions: ::prost::alloc::vec::Vec<ConfigRevision>,
+    /// For the next page. Empty when nothing is left.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Goes back to an earlier revision.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// The revision whose data is wanted, from 1.
+    #[prost(uint64, tag = "2")]
+    pub to_revision: u64,
+    /// Change only if the scope is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Why, for the history. At most 1,024 bytes.
+    #[prost(string, tag = "4")]
+    pub comment: ::prost::alloc::string::String,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The scope as it is now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RollbackConfigResponse {
+    /// The new revision.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks to follow what the layers give together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchConfigRequest {
+    /// Empty or the namespace of the call.
+    #[prost(string, tag = "1")]
+    pub org: ::prost::alloc::string::String,
+    /// Team. Empty for none.
+    #[prost(string, tag = "2")]
+    pub team: ::prost::alloc::string::String,
+    /// Workflow. Empty for none.
+    #[prost(string, tag = "3")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Step. Empty for none.
+    #[prost(string, tag = "4")]
+    pub step: ::prost::alloc::string::String,
+    /// From a message of an earlier watch of the same layers: continues exactly after it.
+    #[prost(string, tag = "5")]
+    pub resume_token: ::prost::alloc::string::String,
+}
+/// A state of the effective configuration.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchConfigResponse {
+    /// Why it was sent.
+    #[prost(enumeration = "ConfigWatchKind", tag = "1")]
+    pub kind: i32,
+    /// The data.
+    #[prost(message, optional, tag = "2")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Digest of the data, as in GetEffectiveConfig.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// The layers that have a configuration, the lowest first.
+    #[prost(message, repeated, tag = "4")]
+    pub layers: ::prost::alloc::vec::Vec<ConfigSource>,
+    /// The revision that led here, without its data. For CHANGED.
+    #[prost(message, optional, tag = "5")]
+    pub change: ::core::option::Option<ConfigRevision>,
+    /// Continue exactly after this message.
+    #[prost(string, tag = "6")]
+    pub resume_token: ::prost::alloc::string::String,
+}
+/// Sets a schema.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigSchemaRequest {
+    /// The scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Path of the part, for example `llm`; a dot at its end makes no difference. Empty for the whole.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// The schema, at most 64 KiB as canonical JSON and nested at most 32 deep.
+    #[prost(message, optional, tag = "3")]
+    pub schema: ::core::option::Option<::prost_types::Struct>,
+    /// Change only if the schema is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The schema as it is now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigSchemaResponse {
+    /// The schema.
+    #[prost(message, optional, tag = "1")]
+    pub schema: ::core::option::Option<ConfigSchema>,
+}
+/// Asks for a page of schemas.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConfigSchemasRequest {
+    /// Filter over `level`, `id` and `prefix`.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Rows of a page. Default 50, at most 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `scope asc` (default: by level, id, prefix) or `scope desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// A page of schemas.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConfigSchemasResponse {
+    /// The schemas.
+    #[prost(message, repeated, tag = "1")]
+    pub schemas: ::prost::alloc::vec::Vec<ConfigSchema>,
+    /// For the next page. Empty when nothing is left.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Takes a schema away.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigSchemaRequest {
+    /// The scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Path of the part.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Delete only if the schema is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Says that the schema is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigSchemaResponse {
+    /// False when the same call has taken it away before.
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+}
+/// How near to the job a scope is. Later levels win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigLevel {
+    /// Not set. Refused where a level is needed.
+    Unspecified = 0,
+    /// The whole installation.
+    System = 1,
+    /// The namespace.
+    Org = 2,
+    /// A team of the namespace; jobs name theirs by the label `team`.
+    Team = 3,
+    /// A workflow of the namespace; jobs name theirs by the label `workflow`.
+    Workflow = 4,
+    /// A step; jobs name theirs by the label `step`.
+    Step = 5,
+}
+impl ConfigLevel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIG_LEVEL_UNSPECIFIED",
+            Self::System => "CONFIG_LEVEL_SYSTEM",
+            Self::Org => "CONFIG_LEVEL_ORG",
+            Self::Team => "CONFIG_LEVEL_TEAM",
+            Self::Workflow => "CONFIG_LEVEL_WORKFLOW",
+            Self::Step => "CONFIG_LEVEL_STEP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIG_LEVEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIG_LEVEL_SYSTEM" => Some(Self::System),
+            "CONFIG_LEVEL_ORG" => Some(Self::Org),
+            "CONFIG_LEVEL_TEAM" => Some(Self::Team),
+            "CONFIG_LEVEL_WORKFLOW" => Some(Self::Workflow),
+            "CONFIG_LEVEL_STEP" => Some(Self::Step),
+            _ => None,
+        }
+    }
+}
+/// What made a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigChange {
+    /// Never sent.
+    Unspecified = 0,
+    /// SetConfig.
+    Set = 1,
+    /// DeleteConfig. The revision has no data.
+    Delete = 2,
+    /// RollbackConfig.
+    Rollback = 3,
+}
+impl ConfigChange {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIG_CHANGE_UNSPECIFIED",
+            Self::Set => "CONFIG_CHANGE_SET",
+            Self::Delete => "CONFIG_CHANGE_DELETE",
+            Self::Rollback => "CONFIG_CHANGE_ROLLBACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIG_CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIG_CHANGE_SET" => Some(Self::Set),
+            "CONFIG_CHANGE_DELETE" => Some(Self::Delete),
+            "CONFIG_CHANGE_ROLLBACK" => Some(Self::Rollback),
+            _ => None,
+        }
+    }
+}
+/// Why a message of a watch was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigWatchKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// The state as it is: at the begin, or after more than 100 changes were missed.
+    Existing = 1,
+    /// The state after `change`.
+    Changed = 2,
+    /// A sign of life after 15 s of silence. It has a resume token only.
+    Current = 3,
+}
+impl ConfigWatchKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIG_WATCH_KIND_UNSPECIFIED",
+            Self::Existing => "CONFIG_WATCH_KIND_EXISTING",
+            Self::Changed => "CONFIG_WATCH_KIND_CHANGED",
+            Self::Current => "CONFIG_WATCH_KIND_CURRENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIG_WATCH_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIG_WATCH_KIND_EXISTING" => Some(Self::Existing),
+            "CONFIG_WATCH_KIND_CHANGED" => Some(Self::Changed),
+            "CONFIG_WATCH_KIND_CURRENT" => Some(Self::Current),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod config_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Configuration in layers: system, org, team, workflow, step. Later layers win. Maps merge key by key, lists and scalars replace, and an explicit null
+    /// takes away what an earlier layer has set.
+    ///
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`). It is the org; teams, workflows and steps are names
+    /// within it. The system's layer belongs to the installation: every namespace reads it, only callers that are not bound to some namespaces change it.
+    #[derive(Debug, Clone)]
+    pub struct ConfigServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ConfigServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> ConfigServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ConfigServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes `data` the configuration of a scope, as a new revision. With `merge` only what is named changes.
+        /// Errors: INVALID_ARGUMENT per field; INVALID_ARGUMENT `SCHEMA_VIOLATION` with every violation when a schema of the scope, the org or the system is broken;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH` when the scope has changed since `revision`; PERMISSION_DENIED for the system's scope;
+        /// RESOURCE_EXHAUSTED `TOO_MANY` when the namespace has no room for more.
+        pub async fn set_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/SetConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "SetConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns the configuration of one scope, without the layers around it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope has none.
+        pub async fn get_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns what the layers give together, and which of them set each leaf: for some team, workflow and step now, or for a job as it was submitted.
+        /// Errors: NOT_FOUND `JOB_NOT_FOUND`; NOT_FOUND `CONFIG_NOT_FOUND` when a revision the job was submitted under is no longer kept;
+        /// RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` when the sources alone are too large: ask again with `omit_sources`.
+        pub async fn get_effective_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetEffectiveConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetEffectiveConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetEffectiveConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetEffectiveConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the scopes of the namespace that have a configuration, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_configs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConfigsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/ListConfigs");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "ListConfigs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the configuration of a scope away. Its history stays, and revisions go on from it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT `SCHEMA_VIOLATION` when what is left breaks a schema.
+        pub async fn delete_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/DeleteConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "DeleteConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the revisions of a scope, the newest first. The newest 1,000 are kept.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope never had a configuration; PERMISSION_DENIED for the system's scope.
+        pub async fn get_config_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConfigHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigHistoryResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetConfigHistory");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetConfigHistory"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes the data of an earlier revision the newest one, as a new revision.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when that revision is not kept; otherwise as SetConfig.
+        pub async fn rollback_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::RollbackConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/RollbackConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "RollbackConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Streams the effective configuration: as it is first, then after every change of one of its layers, in order. Resumable after any message.
+        /// Errors: INVALID_ARGUMENT `INVALID_RESUME_TOKEN`; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`; UNAVAILABLE `SHUTTING_DOWN` when the server goes down.
+        pub async fn watch_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchConfigRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchConfigResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/WatchConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "WatchConfig"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Sets the schema of a part of the configuration at a scope, or replaces it. What is there must satisfy it already.
+        /// Errors: INVALID_ARGUMENT per field, also for words of JSON Schema that are not served; INVALID_ARGUMENT `SCHEMA_VIOLATION`;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 64 schemas of one scope.
+        pub async fn set_config_schema(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigSchemaResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/SetConfigSchema");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "SetConfigSchema"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the schemas of the namespace, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_config_schemas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConfigSchemasRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigSchemasResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/ListConfigSchemas");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "ListConfigSchemas"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a schema away.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        pub async fn delete_config_schema(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigSchemaResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/DeleteConfigSchema");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "DeleteConfigSchema"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod config_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ConfigServiceServer.
+    #[async_trait]
+    pub trait ConfigService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes `data` the configuration of a scope, as a new revision. With `merge` only what is named changes.
+        /// Errors: INVALID_ARGUMENT per field; INVALID_ARGUMENT `SCHEMA_VIOLATION` with every violation when a schema of the scope, the org or the system is broken;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH` when the scope has changed since `revision`; PERMISSION_DENIED for the system's scope;
+        /// RESOURCE_EXHAUSTED `TOO_MANY` when the namespace has no room for more.
+        async fn set_config(
+            &self,
+            request: tonic::Request<super::SetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigResponse>, tonic::Status>;
+        /// Returns the configuration of one scope, without the layers around it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope has none.
+        async fn get_config(
+            &self,
+            request: tonic::Request<super::GetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status>;
+        /// Returns what the layers give together, and which of them set each leaf: for some team, workflow and step now, or for a job as it was submitted.
+        /// Errors: NOT_FOUND `JOB_NOT_FOUND`; NOT_FOUND `CONFIG_NOT_FOUND` when a revision the job was submitted under is no longer kept;
+        /// RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` when the sources alone are too large: ask again with `omit_sources`.
+        async fn get_effective_config(
+            &self,
+            request: tonic::Request<super::GetEffectiveConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetEffectiveConfigResponse>, tonic::Status>;
+        /// Lists the scopes of the namespace that have a configuration, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_configs(
+            &self,
+            request: tonic::Request<super::ListConfigsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigsResponse>, tonic::Status>;
+        /// Takes the configuration of a scope away. Its history stays, and revisions go on from it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT `SCHEMA_VIOLATION` when what is left breaks a schema.
+        async fn delete_config(
+            &self,
+            request: tonic::Request<super::DeleteConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigResponse>, tonic::Status>;
+        /// Lists the revisions of a scope, the newest first. The newest 1,000 are kept.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope never had a configuration; PERMISSION_DENIED for the system's scope.
+        async fn get_config_history(
+            &self,
+            request: tonic::Request<super::GetConfigHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigHistoryResponse>, tonic::Status>;
+        /// Makes the data of an earlier revision the newest one, as a new revision.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when that revision is not kept; otherwise as SetConfig.
+        async fn rollback_config(
+            &self,
+            request: tonic::Request<super::RollbackConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::RollbackConfigResponse>, tonic::Status>;
+        /// Server streaming response type for the WatchConfig method.
+        type WatchConfigStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchConfigResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Streams the effective configuration: as it is first, then after every change of one of its layers, in order. Resumable after any message.
+        /// Errors: INVALID_ARGUMENT `INVALID_RESUME_TOKEN`; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`; UNAVAILABLE `SHUTTING_DOWN` when the server goes down.
+        async fn watch_config(
+            &self,
+            request: tonic::Request<super::WatchConfigRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchConfigStream>, tonic::Status>;
+        /// Sets the schema of a part of the configuration at a scope, or replaces it. What is there must satisfy it already.
+        /// Errors: INVALID_ARGUMENT per field, also for words of JSON Schema that are not served; INVALID_ARGUMENT `SCHEMA_VIOLATION`;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 64 schemas of one scope.
+        async fn set_config_schema(
+            &self,
+            request: tonic::Request<super::SetConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigSchemaResponse>, tonic::Status>;
+        /// Lists the schemas of the namespace, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_config_schemas(
+            &self,
+            request: tonic::Request<super::ListConfigSchemasRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigSchemasResponse>, tonic::Status>;
+        /// Takes a schema away.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        async fn delete_config_schema(
+            &self,
+            request: tonic::Request<super::DeleteConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigSchemaResponse>, tonic::Status>;
+    }
+    /// Configuration in layers: system, org, team, workflow, step. Later layers win. Maps merge key by key, lists and scalars replace, and an explicit null
+    /// takes away what an earlier layer has set.
+    ///
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`). It is the org; teams, workflows and steps are names
+    /// within it. The system's layer belongs to the installation: every namespace reads it, only callers that are not bound to some namespaces change it.
+    #[derive(Debug)]
+    pub struct ConfigServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ConfigServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ConfigServiceServer<T>
+    where
+        T: ConfigService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.ConfigService/SetConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::SetConfigRequest> for SetConfigSvc<T> {
+                        type Response = super::SetConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::SetConfigRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as ConfigService>::set_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/GetConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::GetConfigRequest> for GetConfigSvc<T> {
+                        type Response = super::GetConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::GetConfigRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as ConfigService>::get_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/GetEffectiveConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetEffectiveConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::GetEffectiveConfigRequest>
+                        for GetEffectiveConfigSvc<T>
+                    {
+                        type Response = super::GetEffectiveConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetEffectiveConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::get_effective_config(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetEffectiveConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/ListConfigs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConfigsSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::ListConfigsRequest> for ListConfigsSvc<T> {
+                        type Response = super::ListConfigsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConfigsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::list_configs(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConfigsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/DeleteConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::DeleteConfigRequest> for DeleteConfigSvc<T> {
+                        type Response = super::DeleteConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::delete_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/GetConfigHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetConfigHistorySvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::GetConfigHistoryRequest>
+                        for GetConfigHistorySvc<T>
+                    {
+                        type Response = super::GetConfigHistoryResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetConfigHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::get_config_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetConfigHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/RollbackConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::RollbackConfigRequest> for RollbackConfigSvc<T> {
+                        type Response = super::RollbackConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::rollback_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/WatchConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::ServerStreamingService<super::WatchConfigRequest>
+                        for WatchConfigSvc<T>
+                    {
+                        type Response = super::WatchConfigResponse;
+                        type ResponseStream = T::WatchConfigStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::watch_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/SetConfigSchema" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetConfigSchemaSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::SetConfigSchemaRequest> for SetConfigSchemaSvc<T> {
+                        type Response = super::SetConfigSchemaResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetConfigSchemaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::set_config_schema(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetConfigSchemaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/ListConfigSchemas" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConfigSchemasSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::ListConfigSchemasRequest>
+                        for ListConfigSchemasSvc<T>
+                    {
+                        type Response = super::ListConfigSchemasResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConfigSchemasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::list_config_schemas(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConfigSchemasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/DeleteConfigSchema" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteConfigSchemaSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::DeleteConfigSchemaRequest>
+                        for DeleteConfigSchemaSvc<T>
+                    {
+                        type Response = super::DeleteConfigSchemaResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteConfigSchemaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::delete_config_schema(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteConfigSchemaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for ConfigServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.ConfigService";
+    impl<T> tonic::server::NamedService for ConfigServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What a caller wants done.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSpec {
@@ -1856,6 +3246,9 @@ pub struct Job {
     /// Who submitted it: the authenticated caller.
     #[prost(string, tag = "33")]
     pub submitter: ::prost::alloc::string::String,
+    /// Digest of the configuration it was submitted under, as in GetEffectiveConfig, which also has the data. Empty without a configuration.
+    #[prost(string, tag = "35")]
+    pub config_digest: ::prost::alloc::string::String,
 }
 /// Asks for one job.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5140,6 +6533,8 @@ pub enum ErrorReason {
     InvalidResumeToken = 7,
     /// INVALID_ARGUMENT: the text of a policy has mistakes. google.rpc.BadRequest names every one with line and column.
     PolicyInvalid = 8,
+    /// INVALID_ARGUMENT: a configuration would break a schema set for a part of it. google.rpc.BadRequest has every path, rule and value.
+    SchemaViolation = 18,
     /// RESOURCE_EXHAUSTED: a request or reply is larger than the message limit. Not worth repeating as it is.
     MessageTooLarge = 20,
     /// RESOURCE_EXHAUSTED: a payload is larger than `payload_max`.
@@ -5170,6 +6565,8 @@ pub enum ErrorReason {
     DeadLetterNotFound = 46,
     /// NOT_FOUND: there is no such policy, or no such version of it.
     PolicyNotFound = 47,
+    /// NOT_FOUND: the scope has no configuration, or not the revision or schema named.
+    ConfigNotFound = 58,
     /// ALREADY_EXISTS: the idempotency key or request id was used before with another body.
     IdempotencyConflict = 60,
     /// ALREADY_EXISTS: the chosen job id names a job with another spec.
@@ -5311,6 +6708,7 @@ impl ErrorReason {
             Self::InvalidPageToken => "ERROR_REASON_INVALID_PAGE_TOKEN",
             Self::InvalidResumeToken => "ERROR_REASON_INVALID_RESUME_TOKEN",
             Self::PolicyInvalid => "ERROR_REASON_POLICY_INVALID",
+            Self::SchemaViolation => "ERROR_REASON_SCHEMA_VIOLATION",
             Self::MessageTooLarge => "ERROR_REASON_MESSAGE_TOO_LARGE",
             Self::PayloadTooLarge => "ERROR_REASON_PAYLOAD_TOO_LARGE",
             Self::BatchTooLarge => "ERROR_REASON_BATCH_TOO_LARGE",
@@ -5326,6 +6724,7 @@ impl ErrorReason {
             Self::NamespaceNotFound => "ERROR_REASON_NAMESPACE_NOT_FOUND",
             Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
             Self::PolicyNotFound => "ERROR_REASON_POLICY_NOT_FOUND",
+            Self::ConfigNotFound => "ERROR_REASON_CONFIG_NOT_FOUND",
             Self::IdempotencyConflict => "ERROR_REASON_IDEMPOTENCY_CONFLICT",
             Self::JobIdTaken => "ERROR_REASON_JOB_ID_TAKEN",
             Self::JobTerminal => "ERROR_REASON_JOB_TERMINAL",
@@ -5402,6 +6801,7 @@ impl ErrorReason {
             "ERROR_REASON_INVALID_PAGE_TOKEN" => Some(Self::InvalidPageToken),
             "ERROR_REASON_INVALID_RESUME_TOKEN" => Some(Self::InvalidResumeToken),
             "ERROR_REASON_POLICY_INVALID" => Some(Self::PolicyInvalid),
+            "ERROR_REASON_SCHEMA_VIOLATION" => Some(Self::SchemaViolation),
             "ERROR_REASON_MESSAGE_TOO_LARGE" => Some(Self::MessageTooLarge),
             "ERROR_REASON_PAYLOAD_TOO_LARGE" => Some(Self::PayloadTooLarge),
             "ERROR_REASON_BATCH_TOO_LARGE" => Some(Self::BatchTooLarge),
@@ -5417,6 +6817,7 @@ impl ErrorReason {
             "ERROR_REASON_NAMESPACE_NOT_FOUND" => Some(Self::NamespaceNotFound),
             "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
             "ERROR_REASON_POLICY_NOT_FOUND" => Some(Self::PolicyNotFound),
+            "ERROR_REASON_CONFIG_NOT_FOUND" => Some(Self::ConfigNotFound),
             "ERROR_REASON_IDEMPOTENCY_CONFLICT" => Some(Self::IdempotencyConflict),
             "ERROR_REASON_JOB_ID_TAKEN" => Some(Self::JobIdTaken),
             "ERROR_REASON_JOB_TERMINAL" => Some(Self::JobTerminal),
@@ -5655,6 +7056,9 @@ pub struct CheckPolicyRequest {
     /// The caller asks for others, as a server does that has its jobs judged here: an empty `actor` means that nobody was asked to log in.
     #[prost(bool, tag = "3")]
     pub on_behalf: bool,
+    /// The effective configuration of the job, in place of the one it would be submitted under here.
+    #[prost(message, optional, tag = "4")]
+    pub config: ::core::option::Option<::prost_types::Struct>,
 }
 /// Response of CheckPolicy.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -8180,6 +9584,12 @@ pub struct Assignment {
     /// Who asked for the job.
     #[prost(message, optional, tag = "27")]
     pub metadata: ::core::option::Option<JobMetadata>,
+    /// Digest of the configuration the job was submitted under. Empty without one.
+    #[prost(string, tag = "30")]
+    pub config_digest: ::prost::alloc::string::String,
+    /// That configuration as JSON, when it has at most 16 KiB; larger ones are asked for with GetEffectiveConfig and the job's id.
+    #[prost(message, optional, tag = "31")]
+    pub config: ::core::option::Option<Payload>,
 }
 /// Names of a job.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

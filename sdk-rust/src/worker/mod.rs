@@ -163,7 +163,7 @@ impl Worker {
             Lane::new(plan, starts)
         });
         let lanes: Vec<Lane> = lanes.collect();
-        let outgoing = Outgoing::new(news_to);
+        let outgoing = Outgoing::new(news_to, client.clone());
         let session = move || {
             let link = link::Link::new(&client);
             Session::new(Plan { hello, bound }, link, outgoing, lanes, news, commands)

@@ -3,6 +3,7 @@
 //! Lives longer than a stream: each stream is a generation, and an old one sees only its end.
 
 use super::codec::Frame;
+use crate::client::Client;
 use crate::ctx::Sink;
 use crate::raw::pb;
 use crate::worker::executor::{News, NewsSender};
@@ -17,6 +18,7 @@ pub(crate) struct Outgoing {
     state: Mutex<State>,
     room: Notify,
     news: NewsSender,
+    client: Client,
 }
 
 #[derive(Default)]
@@ -46,9 +48,9 @@ pub(crate) struct Unwritten {
 // === impl Outgoing ===
 
 impl Outgoing {
-    pub(crate) fn new(news: NewsSender) -> Arc<Self> {
+    pub(crate) fn new(news: NewsSender, client: Client) -> Arc<Self> {
         let state = State { payload_max: 1 << 20, ..State::default() };
-        Arc::new(Self { state: Mutex::new(state), room: Notify::new(), news })
+        Arc::new(Self { state: Mutex::new(state), room: Notify::new(), news, client })
     }
 
     /// Begins a stream with its first frame. What was written for the old one is forgotten, output aside.
@@ -135,6 +137,10 @@ fn wake(mut state: MutexGuard<'_, State>) {
 }
 
 impl Sink for Outgoing {
+    fn client(&self) -> Option<&Client> {
+        Some(&self.client)
+    }
+
     fn noted(&self, lease_id: u64) {
         // The session may be gone.
         let _ = self.news.send(News::Noted(lease_id));

@@ -14,7 +14,9 @@ pub const START: u64 = 1_700_000_000_000;
 
 static ALLOW: LazyLock<Arc<Decision>> = LazyLock::new(|| {
     let spec = Spec::new("t", Payload::empty());
-    match Policy::built_in().judge(Facts { namespace: "default", submitter: None, spec: &spec }, Time(0)) {
+    match Policy::built_in()
+        .judge(Facts { namespace: "default", submitter: None, spec: &spec, config: None }, Time(0))
+    {
         Answer::Decided(decision) => decision,
         Answer::Deferred { .. } | Answer::Asked => unreachable!("the built-in policy always answers"),
     }

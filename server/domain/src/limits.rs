@@ -107,3 +107,25 @@ pub const REDRIVE_RATE_MAX: u32 = 10_000;
 /// Groups of dead letters that are told apart before a grouping says `exact = false`.
 pub const GROUPS_MAX: usize = 10_000;
 pub const FILTER_LEN_MAX: usize = 4_096;
+
+/// Nesting of the maps and lists of one configuration.
+pub const CONFIG_DEPTH_MAX: usize = 32;
+/// Scalars and empty maps and lists of one configuration.
+pub const CONFIG_LEAVES_MAX: usize = 10_000;
+/// Canonical JSON of the configuration of one scope, bytes.
+pub const CONFIG_BYTES_MAX: usize = 256 << 10;
+pub const CONFIG_KEY_LEN_MAX: usize = 128;
+/// Scopes of one namespace that have or had a configuration; all are kept in memory.
+pub const CONFIG_SCOPES_MAX: usize = 10_000;
+/// Canonical JSON of all configuration of one namespace, bytes: it is kept in memory on every node.
+pub const CONFIG_TOTAL_BYTES_MAX: usize = 64 << 20;
+/// Revisions of one scope that are kept; the oldest go first.
+pub const CONFIG_REVISIONS_MAX: u64 = 1_000;
+/// Effective configuration that travels with an assignment, bytes; more is asked for by the worker.
+pub const CONFIG_INLINE_MAX: usize = 16 << 10;
+/// A schema of configuration as canonical JSON, bytes.
+pub const CONFIG_SCHEMA_BYTES_MAX: usize = 64 << 10;
+/// Schemas of one scope.
+pub const CONFIG_SCHEMAS_MAX: usize = 64;
+/// Faults of one configuration that are told at once.
+pub const CONFIG_FAULTS_MAX: usize = 100;

@@ -57,6 +57,8 @@ reasons! {
         "Start again without a token, and leave filter, order and namespace alone while paging.";
     InvalidResumeToken = "INVALID_RESUME_TOKEN" => InvalidArgument, "The watch token is not one of ours, belongs to another watch, or lies in the future.",
         "Watch again without a token, or with the last one the same watch gave.";
+    SchemaViolation = "SCHEMA_VIOLATION" => InvalidArgument, "The configuration would break a schema set for a part of it; every violation is listed with its path, rule and value.",
+        "Correct the values at the paths named, or change the schema first; `coretex config schema list` shows it.";
     HelloRequired = "HELLO_REQUIRED" => InvalidArgument, "The first frame of a worker stream was neither Hello nor Resume.",
         "Send Hello, or Resume with a token, before any other frame.";
     DuplicateHello = "DUPLICATE_HELLO" => InvalidArgument, "A worker stream sent a second Hello or Resume.",
@@ -95,6 +97,8 @@ reasons! {
         "ListPolicies and ListPolicyVersions tell what there is.";
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND" => NotFound, "The job left no dead letter in this namespace, or it is no longer kept.",
         "Check the id and the namespace; a deleted dead letter's job can still be retried with RetryJob.";
+    ConfigNotFound = "CONFIG_NOT_FOUND" => NotFound, "The scope has no configuration, or not the revision or schema named.",
+        "Check level, id and namespace; `coretex config list` shows what there is.";
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT" => AlreadyExists, "The idempotency key or request id was used with another body.",
         "Use a new key for new work; repeat a request byte for byte.";
     JobExists = "JOB_ID_TAKEN" => AlreadyExists, "A job with this id exists with another body.",

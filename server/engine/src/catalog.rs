@@ -4,6 +4,7 @@
 //! What is not live (versions, records, approvals that are over) is read from the store.
 
 use crate::api::Once;
+use crate::config::Configs;
 use crate::mail::Mail;
 use crate::shared::Shared;
 use crate::{Engine, reloaded};
@@ -26,6 +27,7 @@ pub(crate) struct Catalog {
     turn: Mutex<()>,
     /// Counts changes, so that whoever derives something from the catalog knows when to look.
     changed: watch::Sender<u64>,
+    pub(crate) configs: Configs,
 }
 
 /// A change of the catalog in the making.
@@ -52,6 +54,7 @@ impl Default for Catalog {
             audit_head: RwLock::default(),
             turn: Mutex::default(),
             changed: watch::Sender::new(0),
+            configs: Configs::default(),
         }
     }
 }
@@ -65,7 +68,9 @@ impl Catalog {
     pub(crate) fn fill(&self, resources: &[Arc<Resource>]) {
         let is_head = |one: &&Arc<Resource>| one.kind == Kind::AuditHead;
         self.set_audit_head(resources.iter().find(is_head).cloned());
-        let rows = resources.iter().filter(|one| !is_head(one)).map(|one| (one.key(), one.clone())).collect();
+        let rows: Rows =
+            resources.iter().filter(|one| !is_head(one)).map(|one| (one.key(), one.clone())).collect();
+        self.configs.fill(&rows);
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rows);
         self.changed.send_modify(|count| *count += 1);
     }
@@ -106,6 +111,7 @@ impl Catalog {
             };
         }
         drop(guard);
+        self.configs.take(writes);
         if is_changed {
             self.changed.send_modify(|count| *count += 1);
         }
@@ -130,6 +136,12 @@ impl Draft<'_> {
     /// Live resources of a kind and namespace by name, as they stood before this draft.
     pub fn all(&self, kind: Kind, namespace: &Namespace) -> Vec<Arc<Resource>> {
         all(self.rows, kind, namespace)
+    }
+
+    /// Live resources of a kind in every namespace, as they stood before this draft.
+    pub fn every(&self, kind: Kind) -> impl Iterator<Item = &Arc<Resource>> {
+        let first = ResourceKey::new(kind, Namespace::new(""), "");
+        self.rows.range(first..).take_while(move |(key, _)| key.kind == kind).map(|(_, one)| one)
     }
 
     pub fn put(&mut self, one: Resource) {
@@ -237,7 +249,7 @@ fn resource_in(row: Row) -> Option<Arc<Resource>> {
 }
 
 impl Shared {
-    async fn read_resources(&self, keys: Vec<ResourceKey>) -> Result<Vec<Arc<Resource>>, Refusal> {
+    pub(crate) async fn read_resources(&self, keys: Vec<ResourceKey>) -> Result<Vec<Arc<Resource>>, Refusal> {
         let page = self.store.scan(Scan::Named(keys)).await.map_err(crate::events::refusal_of)?;
         Ok(page.rows.into_iter().filter_map(resource_in).collect())
     }

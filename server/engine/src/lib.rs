@@ -7,6 +7,7 @@ pub mod api;
 pub mod audit;
 pub mod catalog;
 pub mod clock;
+mod config;
 mod counting;
 mod dead_letters;
 mod events;
@@ -26,6 +27,9 @@ mod supervisor;
 mod tokens;
 mod topics;
 
+pub use config::{
+    ConfigChange, ConfigEdit, ConfigSchema, ConfigStep, ConfigWatch, EffectiveConfig, ScopeConfig,
+};
 pub use dead_letters::{
     Group, Groups, Preview, Purged, Redrive, RedriveCounts, RedriveEnd, RedrivePhase, RedriveRun,
     RedriveStep, Which,

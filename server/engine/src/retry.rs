@@ -74,7 +74,11 @@ async fn look_and_retry(
     }
     let actor = (!caller.actor.is_empty()).then(|| Box::from(&*caller.actor));
     let only_first = asked.only_first;
-    let retry = RetryByHand { old, new_id, edited: asked.edited, actor, known, only_first };
+    let config = match shared.catalog.configs.of(namespace) {
+        Some(configs) => configs.for_job(&old.spec)?,
+        None => None,
+    };
+    let retry = RetryByHand { old, new_id, edited: asked.edited, actor, known, only_first, config };
     let (answer, done) = oneshot::channel();
     let input = Input::RetryByHand(Box::new(retry), looked_at);
     shared.post(who, Mail::Decide(input, ReplyTo::Submit { answer, follow: asked.follow }))?;

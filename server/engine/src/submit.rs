@@ -26,13 +26,19 @@ pub(crate) async fn submit(
     let request_shard =
         (!request_id.is_empty()).then(|| ShardId::of(&[caller.namespace.as_str(), request_id]));
     let any_shard = any_shard(shared);
+    let configs = shared.catalog.configs.of(&caller.namespace);
     let mut parts: Vec<(Vec<NewJob>, Vec<usize>)> =
         (0..shared.mailboxes.len()).map(|_| Default::default()).collect();
     let count = asks.len();
     let mut answers: Vec<Option<Result<Accepted, Refusal>>> = vec![None; count];
     for (index, ask) in asks.into_iter().enumerate() {
-        let new =
+        let config = match &configs {
+            Some(configs) => configs.for_job(&ask.spec)?,
+            None => None,
+        };
+        let mut new =
             name(shared, &caller.namespace, ask, Request { request_id, index, request_shard, any_shard });
+        new.config = config;
         let new = match claim_key(shared, &caller.namespace, new).await? {
             Ok(new) => new,
             Err(answer) => {
@@ -118,7 +124,7 @@ fn name(shared: &Shared, namespace: &Namespace, ask: Ask, request: Request<'_>) 
             None => (made(by_key.unwrap_or(request.any_shard)), Origin::Fresh),
         }
     };
-    NewJob { id, spec, origin, known: None, retry_of: None }
+    NewJob { id, spec, origin, known: None, retry_of: None, config: None }
 }
 
 /// The id that (namespace, request id, index) always gives. Its time is that of the request id where that is a UUIDv7.

@@ -37,7 +37,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut mailboxes: Mailboxes, claim: Cl
                 None => return,
             },
         };
-        let loops = prepare(&shared, current);
+        let loops = prepare(&shared, crate::config::complete(&shared, current).await);
         let mut tasks = JoinSet::new();
         for (shard_loop, mut mailbox) in loops.into_iter().zip(std::mem::take(&mut mailboxes)) {
             tasks.spawn(async move {

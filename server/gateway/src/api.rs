@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod audit;
 mod batch;
+pub(crate) mod config;
 pub(crate) mod dlq;
 pub(crate) mod events;
 pub(crate) mod jobs;

@@ -1,6 +1,6 @@
 //! A policy kernel in another process, asked over `SafetyService`.
 
-use crate::wire::spec;
+use crate::wire::{json, spec};
 use coretex_contract::NAMESPACE_METADATA;
 use coretex_contract::v1 as pb;
 use coretex_contract::v1::safety_service_client::SafetyServiceClient;
@@ -78,10 +78,11 @@ impl KernelClient {
 
 impl RemoteKernel for KernelClient {
     fn judge(&self, question: Question) -> BoxFuture<Result<Arc<Decision>, String>> {
-        let Question { namespace, submitter, spec } = question;
+        let Question { namespace, submitter, spec, config } = question;
         let job = spec::write(&spec, &JobId::Made(0), Some(pb::PayloadFormat::Data));
         let actor = submitter.as_deref().unwrap_or_default().to_owned();
-        let message = pb::CheckPolicyRequest { spec: Some(job), actor, on_behalf: true };
+        let config = config.and_then(|config| json::object_of(config.value().clone()));
+        let message = pb::CheckPolicyRequest { spec: Some(job), actor, on_behalf: true, config };
         let request = self.request(message, namespace.as_str());
         let (mut client, known) = (self.client(), self.known.clone());
         Box::pin(async move {

@@ -127,7 +127,7 @@ mod tests {
         assert!(at("/coretex.v1.JobService/SubmitJob").mutates);
         assert!(!at("/coretex.v1.JobService/GetJob").mutates);
         assert_eq!(at("/coretex.v1.JobService/Nope").service, "other");
-        assert_eq!(methods.services().len(), 8);
+        assert_eq!(methods.services().len(), 9);
     }
 
     /// Each method with its permission, whether it changes anything, and who may call it.

@@ -115,6 +115,29 @@ impl Tokens {
         self.seal(bound, &body)
     }
 
+    pub(crate) fn seal_revisions(&self, bound: &Bound, revisions: &[u64]) -> String {
+        let mut body = Vec::with_capacity(16);
+        revisions.iter().for_each(|revision| prost::encoding::encode_varint(*revision, &mut body));
+        self.seal(bound, &body)
+    }
+
+    /// The revisions in a token; none without one.
+    pub(crate) fn open_revisions(&self, bound: &Bound, token: &str) -> Result<Option<Vec<u64>>, Refusal> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let read = |body: Vec<u8>| {
+            let (mut body, mut revisions) = (body.as_slice(), Vec::new());
+            while !body.is_empty() {
+                revisions.push(prost::encoding::decode_varint(&mut body).ok()?);
+            }
+            Some(revisions)
+        };
+        let message = "resume_token: not a token of this watch of these layers";
+        let found = self.open(bound, token).and_then(read);
+        found.map(Some).ok_or_else(|| Refusal::new(Reason::InvalidResumeToken, message))
+    }
+
     /// The position in a token; none without one. `newest` bounds what can have been seen.
     pub(crate) fn open_position(
         &self,

@@ -1,6 +1,7 @@
 //! Between the wire and the domain: nothing behind this module has heard of protobuf.
 
 pub(crate) mod assign;
+pub(crate) mod config;
 mod constraints;
 pub(crate) mod dead_letter;
 pub(crate) mod event;

@@ -2,6 +2,7 @@
 //! ask of the world. Both lists are closed.
 
 use crate::dispatcher::{Holder, LimitKey, TopicKey};
+use coretex_domain::config::Applied;
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::{Failure, Spec, Usage};
 use coretex_domain::policy::{Answer, Policy};
@@ -124,6 +125,8 @@ pub struct NewJob {
     /// The job that the store has under this id or key, with the fingerprint of its request.
     pub known: Option<(Arc<Job>, u128)>,
     pub retry_of: Option<JobId>,
+    /// The configuration in force where it belongs; none where there is none.
+    pub config: Option<Arc<Applied>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +198,8 @@ pub struct RetryByHand {
     pub known: Option<Arc<Job>>,
     /// Makes nothing if the job was retried under another id before.
     pub only_first: bool,
+    /// The configuration in force for the new job.
+    pub config: Option<Arc<Applied>>,
 }
 
 /// The answer to an input.

@@ -4,7 +4,8 @@
 //! were, before anything looks at them.
 
 use crate::dispatcher::TopicKey;
-use coretex_domain::job::{Entry, Event, Spec, State};
+use coretex_domain::config::Applied;
+use coretex_domain::job::{Entry, Event, Rare, Spec, State};
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::Decision;
 use coretex_domain::{Job, JobId, JobKey, Payload, ShardId, Time};
@@ -16,6 +17,7 @@ pub(crate) struct Packed {
     payload: Box<[u8]>,
     actor: Option<Box<str>>,
     decision: Option<Arc<Decision>>,
+    config: Option<Arc<Applied>>,
     submitted: (u64, Time),
     admitted: (u64, Time),
     pub(crate) place: u64,
@@ -40,7 +42,7 @@ impl Packed {
         let is_plain = matches!(job.state, State::Scheduled)
             && matches!(job.id, JobId::Made(_))
             && job.spec.options.is_none()
-            && job.rare.is_none()
+            && job.rare.as_ref().is_none_or(|rare| has_config_only(rare))
             && *place == job.place;
         let content = match job.spec.payload.content_type {
             ContentType::None => Content::None,
@@ -52,6 +54,7 @@ impl Packed {
             payload: job.spec.payload.data.as_ref().into(),
             actor: actor.clone(),
             decision: job.decision.clone(),
+            config: job.rare().config.clone(),
             submitted: (first.seq, first.time),
             admitted: (second.seq, second.time),
             place: job.place,
@@ -80,12 +83,20 @@ impl Packed {
         let admitted = Entry { seq, time, event: Event::Admitted { place: self.place } };
         job.apply(admitted).expect("invariant: a new job may be admitted");
         job.decision = self.decision;
+        if let Some(config) = self.config {
+            job.rare_mut().config = Some(config);
+        }
         job
     }
 
     pub(crate) fn shard(key: JobKey) -> ShardId {
         ShardId(key.0.to_be_bytes()[15])
     }
+}
+
+/// True if the only rare thing about a job is its configuration, which it shares with others.
+fn has_config_only(rare: &Rare) -> bool {
+    rare.config.is_some() && *rare == Rare { config: rare.config.clone(), ..Rare::default() }
 }
 
 #[cfg(test)]
@@ -102,13 +113,17 @@ mod tests {
         let mut job = Job::submitted(id, topic.namespace.clone(), spec, 5, Time(10), Some("me".into()));
         assert!(Packed::of(&job).is_none(), "a job that was not admitted is not packed");
         job.apply(Entry { seq: 6, time: Time(11), event: Event::Admitted { place: 11 << 20 } }).unwrap();
-        let facts = Facts { namespace: "default", submitter: None, spec: &job.spec.clone() };
+        let facts = Facts { namespace: "default", submitter: None, spec: &job.spec.clone(), config: None };
         if let Answer::Decided(decision) = Policy::built_in().judge(facts, Time(1)) {
             job.decision = Some(decision);
         }
         let packed = Packed::of(&job).unwrap();
         assert!(size_of::<Packed>() <= 112, "{}", size_of::<Packed>());
         assert_eq!(packed.unpack(job.key(), &topic), job);
+        job.rare_mut().config = Some(Arc::new(Applied { digest: [7; 32], layers: Vec::new(), data: None }));
+        assert_eq!(Packed::of(&job).unwrap().unpack(job.key(), &topic), job);
+        job.rare_mut().last_sign = Some(Time(1));
+        assert!(Packed::of(&job).is_none());
         assert_eq!(Packed::shard(job.key()), job.shard);
     }
 }

@@ -1,5 +1,6 @@
 //! Bytes into a job. What a later record leaves out is taken from the job before it.
 
+use crate::config::applied_of;
 use crate::event::{cancel_of, entry_of, id_of, lease_of};
 use crate::intern::Interner;
 use crate::terms::{remediation_of, terms_of};
@@ -245,6 +246,7 @@ fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut I
             tool_calls: u.tool_calls,
             model: interner.text(&u.model),
         }),
+        config: rare.config.as_ref().and_then(|c| applied_of(c, interner)).map(Arc::new),
     }
 }
 

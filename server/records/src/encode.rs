@@ -1,5 +1,6 @@
 //! A job into bytes, straight from the record in memory.
 
+use crate::config::put_applied;
 use crate::event::{put_cancel, put_entry, put_id, put_lease};
 use crate::terms::{put_remediation, put_terms};
 use crate::{VERSION, put};
@@ -262,6 +263,9 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
         put::opt_uint(buf, 7, rare.last_sign.map(|t| t.0));
         if let Some(usage) = &rare.usage {
             put_usage(buf, 8, usage);
+        }
+        if let Some(config) = &rare.config {
+            put_applied(buf, 40, config);
         }
     });
 }

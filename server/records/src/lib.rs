@@ -5,6 +5,7 @@
 //! A version above [`VERSION`] is refused, never guessed at.
 
 pub mod batch;
+mod config;
 pub mod decode;
 pub mod encode;
 mod event;

@@ -1,6 +1,7 @@
 //! Round trips of anything, golden bytes, and records that must be refused.
 
 use crate::{BatchWriter, Form, Interner, LogWrite, decode_batch, decode_job, put_job, row, wire};
+use coretex_domain::config::{Applied, Layer, Level, Scope};
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
@@ -252,8 +253,14 @@ fn rare() -> impl Strategy<Value = Rare> {
     let failure = (text(), text(), any::<bool>(), payload(), text()).prop_map(
         |(kind, message, retryable, details, stack)| Failure { kind, message, retryable, details, stack },
     );
-    (of(cancel()), of(progress), of(payload()), of(failure), of(id()), of(id()), of(number()), of(usage))
-        .prop_map(|(cancel, progress, checkpoint, failure, retry_of, retried_as, last_sign, usage)| Rare {
+    let level = prop::sample::select(Level::ALL.to_vec());
+    let layer = (level, text(), number())
+        .prop_map(|(level, id, revision)| Layer { scope: Scope { level, id }, revision });
+    let config = (any::<[u8; 32]>(), vec(layer, 0..5))
+        .prop_map(|(digest, layers)| Arc::new(Applied { digest, layers, data: None }));
+    let said = (of(cancel()), of(progress), of(payload()), of(failure));
+    (said, of(id()), of(id()), of(number()), of(usage), of(config)).prop_map(
+        |((cancel, progress, checkpoint, failure), retry_of, retried_as, last_sign, usage, config)| Rare {
             cancel,
             progress,
             checkpoint,
@@ -262,7 +269,9 @@ fn rare() -> impl Strategy<Value = Rare> {
             retried_as,
             last_sign: last_sign.map(Time),
             usage,
-        })
+            config,
+        },
+    )
 }
 
 prop_compose! {

@@ -3,10 +3,12 @@
 //! Absent and empty differ only where a field is `optional`.
 
 mod catalog;
+mod config;
 mod log;
 mod terms;
 
 pub use catalog::{Output, Resource, Secret};
+pub use config::{Applied, Layer};
 pub use log::{Batch, Group, Write};
 pub use terms::{Approval, Constraints, Terms, Texts, Throttle};
 
@@ -310,6 +312,8 @@ pub struct Rare {
     pub last_sign: Option<u64>,
     #[prost(message, optional, tag = "8")]
     pub usage: Option<Usage>,
+    #[prost(message, optional, tag = "40")]
+    pub config: Option<Applied>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -181,7 +181,8 @@ impl World {
                 let (old, new_id, known) = (old.clone(), new_id.clone(), known.take());
                 let actor = Some(format!("e{}", call.exec).into_boxed_str());
                 let who = self.loop_of(old.shard);
-                let retry = RetryByHand { old, new_id, edited: None, actor, known, only_first: false };
+                let retry =
+                    RetryByHand { old, new_id, edited: None, actor, known, only_first: false, config: None };
                 self.post(
                     n,
                     who,

@@ -10,16 +10,10 @@ const DATA_MAX: u64 = 64 << 20;
 
 /// `JSON`, `@FILE` or `-` (standard input) as a payload. Without a content type it must be JSON, and is sent as it is written.
 pub(super) fn payload(data: &str, content_type: Option<&str>) -> Outcome<v1::Payload> {
-    let bytes = match data {
-        "-" => read("standard input", std::io::stdin().lock())?,
-        _ => match data.strip_prefix('@') {
-            Some(path) => {
-                let file = std::fs::File::open(path)
-                    .map_err(|error| Failure::machine(format!("cannot read {path}"), error))?;
-                read(path, file)?
-            }
-            None => data.as_bytes().to_vec(),
-        },
+    let bytes = match data.strip_prefix('@') {
+        Some(path) => file(path)?,
+        None if data == "-" => file(data)?,
+        None => data.as_bytes().to_vec(),
     };
     if let Some(content_type) = content_type {
         return Ok(v1::Payload::data(content_type, bytes));
@@ -30,6 +24,16 @@ pub(super) fn payload(data: &str, content_type: Option<&str>) -> Outcome<v1::Pay
             "--data is not JSON: {error}\n  text is written '\"text\"'; bytes of another kind are sent with --content-type, for example --content-type text/plain"
         ))),
     }
+}
+
+/// The content of a file; `-` is standard input.
+pub(super) fn file(path: &str) -> Outcome<Vec<u8>> {
+    if path == "-" {
+        return read("standard input", std::io::stdin().lock());
+    }
+    let file =
+        std::fs::File::open(path).map_err(|error| Failure::machine(format!("cannot read {path}"), error))?;
+    read(path, file)
 }
 
 fn read(what: &str, source: impl Read) -> Outcome<Vec<u8>> {

@@ -3,6 +3,7 @@
 mod admin;
 pub mod bench;
 mod client;
+mod config;
 pub mod demo;
 mod dlq;
 mod errors;
@@ -52,6 +53,9 @@ enum Command {
     /// Check policy bundles and ask what they would decide
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Configuration in layers: system, org, team, workflow, step
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// How kinds of work are run
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -145,6 +149,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Worker(command) => on_runtime(worker::run(command, &client), IsPatient::Yes),
         Command::Job(command) => on_runtime(job::run(command, &client), IsPatient::No),
         Command::Dlq(command) => on_runtime(dlq::run(command, &client), IsPatient::No),
+        Command::Config(command) => on_runtime(config::run(command, &client), IsPatient::No),
         Command::Topic(command) => on_runtime(topic::run(command, &client), IsPatient::No),
         Command::Admin(command) => on_runtime(admin::run(command, &client), IsPatient::No),
     }
@@ -162,6 +167,7 @@ fn is_serverless(command: &Command) -> bool {
         Command::Policy(command) => command.is_serverless(),
         Command::Job(_)
         | Command::Dlq(_)
+        | Command::Config(_)
         | Command::Topic(_)
         | Command::Worker(_)
         | Command::Admin(_)

@@ -16,6 +16,7 @@ pub use machine::StateKind;
 pub use spec::Spec;
 pub use usage::Usage;
 
+use crate::config::Applied;
 use crate::id::{JobKey, Namespace, ShardId};
 use crate::payload::Payload;
 use crate::policy::Decision;
@@ -101,6 +102,8 @@ pub struct Rare {
     /// Last time the running worker gave a sign of progress.
     pub last_sign: Option<Time>,
     pub usage: Option<Usage>,
+    /// The configuration it was submitted under.
+    pub config: Option<Arc<Applied>>,
 }
 
 /// A job and all that happened to it.
@@ -156,6 +159,7 @@ static NOTHING_RARE: Rare = Rare {
     retried_as: None,
     last_sign: None,
     usage: None,
+    config: None,
 };
 
 // === impl State ===

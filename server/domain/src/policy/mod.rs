@@ -52,6 +52,8 @@ pub struct Facts<'a> {
     /// The authenticated submitter, where somebody was asked to log in.
     pub submitter: Option<&'a str>,
     pub spec: &'a Spec,
+    /// The effective configuration of the job, a map; none without one, null when it is lost.
+    pub config: Option<&'a serde_json::Value>,
 }
 
 // === impl Decision ===
@@ -207,7 +209,9 @@ mod tests {
         let policy = Policy::built_in();
         let verdict = |topic: &str| {
             let spec = Spec::new(topic, Payload::empty());
-            match policy.judge(Facts { namespace: "default", submitter: None, spec: &spec }, Time(0)) {
+            match policy
+                .judge(Facts { namespace: "default", submitter: None, spec: &spec, config: None }, Time(0))
+            {
                 Answer::Decided(d) => d.verdict,
                 Answer::Deferred { .. } | Answer::Asked => panic!("the built-in policy always answers"),
             }

@@ -4,8 +4,10 @@ use super::force::{bundles, joined};
 use super::judge::facts_of;
 use crate::Engine;
 use crate::api::JobQuery;
+use coretex_domain::config::Applied;
+use coretex_domain::job::Spec;
 use coretex_domain::policy::{Answer, Decision, Facts};
-use coretex_domain::{Reason, Refusal, Span};
+use coretex_domain::{Namespace, Reason, Refusal, Span};
 use coretex_policy::{Bundle, Considered, Report, Simulation, compile, explain};
 use coretex_ports::Row;
 use std::sync::Arc;
@@ -36,6 +38,14 @@ pub(super) fn elsewhere() -> Refusal {
 }
 
 impl Engine {
+    /// The configuration a job would be submitted under.
+    pub fn config_for(&self, namespace: &Namespace, spec: &Spec) -> Result<Option<Arc<Applied>>, Refusal> {
+        match self.shared.catalog.configs.of(namespace) {
+            Some(configs) => configs.for_job(spec),
+            None => Ok(None),
+        }
+    }
+
     /// What the policies in force say of a job, as it travels: the rule that decided, and the count of its rate.
     pub fn carried_policy(&self, facts: Facts<'_>) -> (Option<String>, Arc<str>) {
         let outcome = self.shared.in_force.compiled().judge(&facts_of(facts));
@@ -105,7 +115,8 @@ impl Engine {
                     break;
                 }
                 let (namespace, submitter) = (job.namespace.as_str(), job.submitter());
-                let facts = Facts { namespace, submitter, spec: &job.spec };
+                let config = job.rare().config.as_ref().map(|config| config.value());
+                let facts = Facts { namespace, submitter, spec: &job.spec, config };
                 simulation.see(&job.id.to_string(), &facts_of(facts));
             }
             // Judging is work for the processor: let others have it in between.

@@ -174,6 +174,6 @@ pub(super) fn facts_of<'a>(facts: Facts<'a>) -> coretex_policy::Facts<'a> {
             ContentType::Binary => "application/octet-stream",
             ContentType::Other(name) => name,
         },
-        config: None,
+        config: facts.config,
     }
 }

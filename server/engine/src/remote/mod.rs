@@ -11,6 +11,7 @@ use crate::mail::{Mail, ReplyTo};
 use crate::metrics::add;
 use crate::shared::Shared;
 use breaker::Breaker;
+use coretex_domain::config::Applied;
 use coretex_domain::job::Spec;
 use coretex_domain::policy::{Answer, Decision, Policy};
 use coretex_domain::{Job, Namespace, Span, Time};
@@ -35,6 +36,8 @@ pub struct Question {
     /// Whoever logged in to submit it.
     pub submitter: Option<Arc<str>>,
     pub spec: Arc<Spec>,
+    /// The configuration it was submitted under.
+    pub config: Option<Arc<Applied>>,
 }
 
 /// A policy kernel elsewhere. An error is an outage, in words for the operator.
@@ -95,6 +98,7 @@ async fn ask(shared: Arc<Shared>, kernel: Arc<dyn RemoteKernel>, job: Arc<Job>) 
         namespace: job.namespace.clone(),
         submitter: job.submitter().map(Into::into),
         spec: job.spec.clone(),
+        config: job.rare().config.clone(),
     };
     let until = shared.env.clock.now().mono + ANSWER_MAX;
     let result = tokio::select! {

@@ -8,8 +8,9 @@ use crate::call::{Answer, Call};
 use crate::gate::Gate;
 use crate::tokens::Bound;
 use crate::wire::policy as write;
-use crate::wire::{Faults, job};
+use crate::wire::{Faults, config, job};
 use coretex_contract::v1 as pb;
+use coretex_domain::config::Applied;
 use coretex_domain::filter::{Field, Found, JOB_FIELDS, Kind, Row, Schema, optional};
 use coretex_domain::job::Spec;
 use coretex_domain::limits::KEY_LEN_MAX;
@@ -127,19 +128,34 @@ fn invalid(problems: &Problems) -> Refusal {
     }
 }
 
-/// What is asked about: the job as if `actor` submitted it, or else the caller.
-fn facts<'a>(call: &'a Call, spec: &'a Spec, actor: &'a str) -> Facts<'a> {
-    let submitter = [actor, &*call.principal.name].into_iter().find(|name| !name.is_empty());
-    Facts { namespace: call.namespace.as_str(), submitter, spec }
+/// A job that is asked about, with the configuration it would be submitted under.
+struct AskedAbout {
+    spec: Arc<Spec>,
+    config: Option<Arc<Applied>>,
+    /// In its place: the one of the server that asks on behalf of others.
+    given: Option<serde_json::Value>,
+}
+
+// === impl AskedAbout ===
+
+impl AskedAbout {
+    /// As if `actor` submitted it, or else the caller.
+    fn facts<'a>(&'a self, call: &'a Call, actor: &'a str) -> Facts<'a> {
+        let submitter = [actor, &*call.principal.name].into_iter().find(|name| !name.is_empty());
+        let config = self.given.as_ref().or_else(|| self.config.as_ref().map(|config| config.value()));
+        Facts { namespace: call.namespace.as_str(), submitter, spec: &self.spec, config }
+    }
 }
 
 impl Safety {
     /// Reads the spec of a question.
-    fn asked(&self, call: &Call, spec: Option<pb::JobSpec>, actor: &str) -> Result<Arc<Spec>, Refusal> {
+    fn asked(&self, call: &Call, spec: Option<pb::JobSpec>, actor: &str) -> Result<AskedAbout, Refusal> {
         let mut faults = Faults::default();
         faults.text("actor", actor, KEY_LEN_MAX);
         faults.into_result()?;
-        Ok(self.0.reader(call).read(spec, 0)?.0.spec)
+        let spec = self.0.reader(call).read(spec, 0)?.0.spec;
+        let config = self.0.engine.config_for(&call.namespace, &spec)?;
+        Ok(AskedAbout { spec, config, given: None })
     }
 
     fn check(
@@ -147,8 +163,13 @@ impl Safety {
         call: &Call,
         request: pb::CheckPolicyRequest,
     ) -> Result<pb::CheckPolicyResponse, Refusal> {
-        let spec = self.asked(call, request.spec, &request.actor)?;
-        let mut facts = facts(call, &spec, &request.actor);
+        let mut asked = self.asked(call, request.spec, &request.actor)?;
+        if let Some(config) = request.config {
+            let mut faults = Faults::default();
+            asked.given = Some(config::object(&mut faults, "config", Some(config)));
+            faults.into_result()?;
+        }
+        let mut facts = asked.facts(call, &request.actor);
         if request.on_behalf && request.actor.is_empty() {
             facts.submitter = None;
         }
@@ -166,9 +187,8 @@ impl Safety {
         call: &Call,
         request: pb::ExplainPolicyRequest,
     ) -> Result<pb::ExplainPolicyResponse, Refusal> {
-        let spec = self.asked(call, request.spec, &request.actor)?;
-        let facts = facts(call, &spec, &request.actor);
-        let asked = self.0.engine.explain_policy(facts)?;
+        let about = self.asked(call, request.spec, &request.actor)?;
+        let asked = self.0.engine.explain_policy(about.facts(call, &request.actor))?;
         Ok(pb::ExplainPolicyResponse {
             decision: Some(job::unrecorded(&asked.decision)),
             considered: write::considered(&asked),

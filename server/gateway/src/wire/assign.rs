@@ -105,12 +105,18 @@ pub(super) fn rare(a: &Assignment, now: Time) -> Option<pb::Assignment> {
     let job = &a.job;
     let is_constrained =
         job.decision.as_ref().is_some_and(|d| d.verdict != coretex_domain::policy::Verdict::Allow);
-    if job.spec.options.is_none() && job.rare().checkpoint.is_none() && !is_constrained {
+    let config = job.rare().config.as_ref();
+    let is_plain = job.rare().checkpoint.is_none() && config.is_none();
+    if job.spec.options.is_none() && is_plain && !is_constrained {
         return None;
     }
     let mut out = pb::Assignment::default();
     if let Some(checkpoint) = &job.rare().checkpoint {
         out.last_checkpoint = payload::write(checkpoint, pb::PayloadFormat::Data);
+    }
+    if let Some(config) = config {
+        out.config_digest = config.digest_text();
+        out.config = config.data.as_ref().and_then(|data| super::config::inline(&data.text));
     }
     if let Some(options) = &job.spec.options {
         out.labels = labels(&options.labels);

@@ -78,6 +78,7 @@ pub(crate) fn write(job: &Job, look: Look) -> pb::Job {
         expire_time: job.expire_time.map(timestamp),
         usage: rare.usage.as_ref().map(usage),
         submitter: job.submitter().unwrap_or_default().to_owned(),
+        config_digest: rare.config.as_ref().map(|config| config.digest_text()).unwrap_or_default(),
     }
 }
 

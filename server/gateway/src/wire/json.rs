@@ -133,7 +133,12 @@ pub(crate) fn to_value(bytes: &[u8]) -> Option<Value> {
 
 /// JSON bytes of an object.
 pub(crate) fn to_object(bytes: &[u8]) -> Option<Struct> {
-    match to_value(bytes)?.kind? {
+    object_of(serde_json::from_slice(bytes).ok()?)
+}
+
+/// A JSON map; none when it is no map, or holds a number that a double cannot keep exactly.
+pub(crate) fn object_of(json: serde_json::Value) -> Option<Struct> {
+    match value_of(json)?.kind? {
         Kind::StructValue(object) => Some(object),
         Kind::NullValue(_)
         | Kind::NumberValue(_)

@@ -2,6 +2,7 @@
 
 mod access;
 mod changes;
+mod config;
 mod dlq;
 mod jobs;
 mod limits;

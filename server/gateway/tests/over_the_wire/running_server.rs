@@ -2,6 +2,7 @@
 
 use coretex_contract::v1 as pb;
 use coretex_contract::v1::admin_service_client::AdminServiceClient;
+use coretex_contract::v1::config_service_client::ConfigServiceClient;
 use coretex_contract::v1::dlq_service_client::DlqServiceClient;
 use coretex_contract::v1::event_service_client::EventServiceClient;
 use coretex_contract::v1::job_service_client::JobServiceClient;
@@ -78,6 +79,10 @@ impl Server {
 
     pub(crate) fn topics(&self) -> TopicServiceClient<Channel> {
         TopicServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn configs(&self) -> ConfigServiceClient<Channel> {
+        ConfigServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn dlq(&self) -> DlqServiceClient<Channel> {

@@ -19,7 +19,9 @@ pub(crate) fn admit(view: &mut View, dispatcher: &mut Dispatcher, key: JobKey, t
     let Some(job) = view.job(key).filter(|job| matches!(job.state, State::Pending(_))).cloned() else {
         return;
     };
-    let facts = Facts { namespace: job.namespace.as_str(), submitter: job.submitter(), spec: &job.spec };
+    let config = job.rare().config.as_ref().map(|config| config.value());
+    let (namespace, submitter) = (job.namespace.as_str(), job.submitter());
+    let facts = Facts { namespace, submitter, spec: &job.spec, config };
     let policy = view.policy.clone();
     let answer = policy.judge(facts, turn.now.wall);
     answered(view, dispatcher, job, answer, turn);

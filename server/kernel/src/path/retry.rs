@@ -29,7 +29,7 @@ pub(crate) fn by_hand_as_of(
 }
 
 fn by_hand(view: &mut View, dispatcher: &mut Dispatcher, retry: RetryByHand, turn: &mut Turn) -> Reply {
-    let RetryByHand { old, new_id, edited, actor, known, only_first } = retry;
+    let RetryByHand { old, new_id, edited, actor, known, only_first, config } = retry;
     if !old.state.kind().is_terminal() || view.look(&old.namespace, &old.id).is_some() {
         let message =
             format!("job {} is {}; only ended jobs are retried by hand", old.id, old.state.kind().name());
@@ -64,6 +64,7 @@ fn by_hand(view: &mut View, dispatcher: &mut Dispatcher, retry: RetryByHand, tur
         origin: Origin::Fresh,
         known: None,
         retry_of: Some(old_id),
+        config,
     };
     let key = submit::make(view, dispatcher, &namespace, actor, item, turn);
     Reply::Submitted(vec![Ok(Submitted { key, existing: None })])

@@ -107,6 +107,9 @@ pub(crate) fn make(
     if let Some(old) = item.retry_of {
         job.rare_mut().retry_of = Some(old);
     }
+    if let Some(config) = item.config {
+        job.rare_mut().config = Some(config);
+    }
     let key = job.key();
     if let (Some(name), Origin::Keyed) = (job.spec.options().idempotency_key.clone(), item.origin) {
         let fingerprint = job.spec.fingerprint();

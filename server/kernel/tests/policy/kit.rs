@@ -187,6 +187,7 @@ impl Kit {
             origin: Origin::Fresh,
             known: None,
             retry_of: None,
+            config: None,
         };
         let namespace = Namespace::new("default");
         let key = id.key(&namespace);

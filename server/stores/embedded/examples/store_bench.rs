@@ -30,7 +30,9 @@ struct Owner {
 
 fn decision() -> Arc<Decision> {
     let spec = Spec::new("job.echo", Payload::empty());
-    match Policy::built_in().judge(Facts { namespace: "default", submitter: None, spec: &spec }, Time(0)) {
+    match Policy::built_in()
+        .judge(Facts { namespace: "default", submitter: None, spec: &spec, config: None }, Time(0))
+    {
         Answer::Decided(decision) => decision,
         Answer::Deferred { .. } | Answer::Asked => unreachable!("the built-in policy answers"),
     }

@@ -81,8 +81,12 @@ fn client_for<'a>(job: &JobArgs, options: &'a ClientArgs) -> std::borrow::Cow<'a
 
 /// Asks what is decided about a job.
 pub(super) async fn check(job: &JobArgs, options: &ClientArgs) -> Outcome {
-    let request =
-        v1::CheckPolicyRequest { spec: Some(job.spec()?), actor: job.actor.clone(), on_behalf: false };
+    let request = v1::CheckPolicyRequest {
+        spec: Some(job.spec()?),
+        actor: job.actor.clone(),
+        on_behalf: false,
+        config: None,
+    };
     let reply =
         client_for(job, options).connect().await?.raw().safety().check_policy(request).await?.into_inner();
     match options.output {
