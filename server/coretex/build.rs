@@ -8,5 +8,5 @@ fn main() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    println!("cargo::rustc-env=CORETEX_BUILT_AT={}", given.unwrap_or(now));
+    println!("cargo::rustc-env=BUILT_AT_SECONDS={}", given.unwrap_or(now));
 }

@@ -1,7 +1,7 @@
 //! A server put together, in the order its parts depend on each other; taken apart the other way round.
 
 use crate::policy_file;
-use crate::settings::{Ack, Place, Secret, Settings};
+use crate::settings::{Ack, Place, Profile, Secret, Settings};
 use coretex_domain::Span;
 use coretex_engine::Engine;
 use coretex_engine::clock::{SystemClock, SystemDice};
@@ -51,6 +51,8 @@ pub enum StartError {
     Store(StoreError),
     /// A file or a listener cannot be used.
     Machine(String),
+    /// A production server has no policy of its own.
+    NoPolicy,
 }
 
 /// The world as it is: the system's clock and chance.
@@ -70,6 +72,10 @@ pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Resul
         let taken = policy_file::apply(&engine, file).await;
         taken.map_err(|refusal| StartError::Machine(format!("{}: {refusal}", file.path.display())))?;
         policy = Some(tokio::spawn(policy_file::follow(engine.clone(), file.clone())));
+    }
+    if settings.profile == Profile::Production && !engine.has_own_policy() {
+        engine.stop().await;
+        return Err(StartError::NoPolicy);
     }
     let gateway_settings = gateway_settings(settings, address, token_key);
     let metrics = listeners.metrics.map(|listener| {
@@ -159,6 +165,13 @@ fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
         heartbeat: span(engine.heartbeat),
         drain_grace: span(engine.drain_grace),
         open_jobs_max: engine.open_jobs_max,
+        // Checked when the settings were read.
+        remote_kernel: settings
+            .policy
+            .kernel
+            .as_ref()
+            .and_then(|kernel| kernel.client().ok())
+            .map(|client| Arc::new(client) as Arc<dyn coretex_engine::RemoteKernel>),
         ..coretex_engine::api::Settings::default()
     }
 }
@@ -168,7 +181,7 @@ fn span(span: Duration) -> Span {
 }
 
 fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32]) -> GatewaySettings {
-    let is_dev = settings.profile == crate::settings::Profile::Dev;
+    let is_dev = settings.profile == Profile::Dev;
     let tls = settings.tls.as_ref().map(|tls| coretex_gateway::Tls {
         cert_pem: tls.cert_pem.clone(),
         key_pem: tls.key_pem.clone(),
@@ -193,6 +206,7 @@ fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32
         access: access(settings, &token_key),
         allowed_hosts: Some(settings.listen.hosts()),
         reflection: is_dev,
+        only_safety: settings.only_safety,
         metrics: is_dev,
         connections_max: settings.limits.connections_max,
         connections_per_address_max: settings.limits.connections_per_address_max,
@@ -352,6 +366,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Store(error) => write!(f, "{error}"),
             StartError::Machine(message) => f.write_str(message),
+            StartError::NoPolicy => f.write_str("no policy of one's own is in force"),
         }
     }
 }

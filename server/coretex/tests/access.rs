@@ -85,6 +85,15 @@ fn a_key_that_was_made_opens_a_production_server_as_far_as_its_role() {
 
     let pepper_file = format!("auth.pepper_file={pepper}");
     let mended = [&base[..], &["--set", "limits.connections_max=100", "--set", &pepper_file]].concat();
+    let without_policy = run(&[&mended[..], &["--explain"]].concat());
+    let said = text(&without_policy.stderr);
+    assert_eq!(without_policy.status.code(), Some(78), "{said}");
+    assert!(said.contains("R10 policy.file: only the built-in policy would judge"), "{said}");
+    let rules =
+        "name: default\ndefault: allow\nrules: [{ id: no, match: { topics: [job.never] }, verdict: deny }]\n";
+    write(Path::new(&path("policy.yaml")), rules);
+    let policy_file = format!("policy.file={}", path("policy.yaml"));
+    let mended = [&mended[..], &["--set", &policy_file]].concat();
     let _server = Process(coretex(&mended).stderr(Stdio::null()).spawn().expect("runs"));
     let addr = format!("http://{listen}");
     let call = |key: &str, args: &[&str]| run(&[&["--addr", &addr, "--api-key", key], args].concat());

@@ -5,6 +5,7 @@ use coretex_contract::NAMESPACE_METADATA;
 use coretex_contract::v1 as pb;
 use coretex_contract::v1::safety_service_client::SafetyServiceClient;
 use coretex_domain::JobId;
+use coretex_domain::names::shown;
 use coretex_domain::policy::{Decision, Verdict};
 use coretex_engine::{Question, RemoteKernel, carried_decision};
 use coretex_ports::BoxFuture;
@@ -37,10 +38,27 @@ impl fmt::Debug for KernelClient {
 
 impl KernelClient {
     /// Connects when it is first asked, and again whenever the connection is gone. `ca` is a PEM of the authorities to trust
-    /// with `https`.
+    /// with `https`. Must be called on a runtime.
     pub fn new(url: &str, key: Option<&str>, ca: Option<&[u8]>) -> Result<KernelClient, String> {
+        let (endpoint, credential) = KernelClient::read(url, key, ca)?;
+        Ok(KernelClient { channel: endpoint.connect_lazy(), credential, known: Arc::default() })
+    }
+
+    /// Says what is wrong with an address, a key or authorities.
+    pub fn check(url: &str, key: Option<&str>, ca: Option<&[u8]>) -> Result<(), String> {
+        KernelClient::read(url, key, ca).map(drop)
+    }
+
+    fn read(
+        url: &str,
+        key: Option<&str>,
+        ca: Option<&[u8]>,
+    ) -> Result<(Endpoint, Option<MetadataValue<Ascii>>), String> {
+        let is_address = url.starts_with("http://") || url.starts_with("https://");
         let mut endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| format!("{url} is not an address: {error}"))?
+            .ok()
+            .filter(|_| is_address)
+            .ok_or_else(|| format!("{} is not an address", shown(url)))?
             .connect_timeout(ANSWER_MAX)
             .timeout(ANSWER_MAX)
             .tcp_nodelay(true)
@@ -57,7 +75,7 @@ impl KernelClient {
                 Some(value.map_err(|_| "the key has characters that a header cannot carry".to_owned())?)
             }
         };
-        Ok(KernelClient { channel: endpoint.connect_lazy(), credential, known: Arc::default() })
+        Ok((endpoint, credential))
     }
 
     fn request<T>(&self, message: T, namespace: &str) -> tonic::Request<T> {

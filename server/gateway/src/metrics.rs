@@ -102,6 +102,12 @@ fn engine(gate: &Gate, out: &mut String) {
     counter(out, "coretex_stale_updates", "Updates of workers whose lease was closed.", &m.stale_updates);
     counter(out, "coretex_returned_offers", "Leases that never started.", &m.returned_offers);
     counter(out, "coretex_protocol_errors", "Worker frames that were ignored.", &m.protocol_errors);
+    counter(
+        out,
+        "coretex_policy_outages",
+        "Questions that a policy kernel elsewhere did not answer.",
+        &m.policy_outages,
+    );
     counter(out, "coretex_invariant_violations", "Broken promises. Must stay 0.", &m.invariant_violations);
     let _ = writeln!(
         out,

@@ -36,16 +36,10 @@ macro_rules! tuned {
 
 pub(crate) fn routes(gate: &Arc<Gate>) -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let mut routes = Routes::new(health)
-        .add_service(Hot::submits(gate.clone(), tuned!(JobServiceServer, Jobs(gate.clone()), gate)))
-        .add_service(Hot::workers(gate.clone(), tuned!(WorkerServiceServer, Workers(gate.clone()), gate)))
-        .add_service(tuned!(TopicServiceServer, Topics(gate.clone()), gate))
-        .add_service(tuned!(ConfigServiceServer, Config(gate.clone()), gate))
-        .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))
-        .add_service(tuned!(SafetyServiceServer, Safety(gate.clone()), gate))
-        .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))
-        .add_service(tuned!(AuditServiceServer, Audit(gate.clone()), gate))
-        .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate));
+    let mut routes = Routes::new(health).add_service(tuned!(SafetyServiceServer, Safety(gate.clone()), gate));
+    if !gate.settings.only_safety {
+        routes = all_else(gate, routes);
+    }
     if gate.settings.reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()
@@ -57,4 +51,16 @@ pub(crate) fn routes(gate: &Arc<Gate>) -> Result<(HealthReporter, Routes), tonic
         routes = routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
     }
     Ok((reporter, routes.prepare()))
+}
+
+fn all_else(gate: &Arc<Gate>, routes: Routes) -> Routes {
+    routes
+        .add_service(Hot::submits(gate.clone(), tuned!(JobServiceServer, Jobs(gate.clone()), gate)))
+        .add_service(Hot::workers(gate.clone(), tuned!(WorkerServiceServer, Workers(gate.clone()), gate)))
+        .add_service(tuned!(TopicServiceServer, Topics(gate.clone()), gate))
+        .add_service(tuned!(ConfigServiceServer, Config(gate.clone()), gate))
+        .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))
+        .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))
+        .add_service(tuned!(AuditServiceServer, Audit(gate.clone()), gate))
+        .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate))
 }

@@ -61,6 +61,8 @@ pub struct GatewaySettings {
     pub backup_root: Option<PathBuf>,
     /// How long open calls and streams may take when the server goes down.
     pub shutdown_grace: Duration,
+    /// Serve `SafetyService` and health, and nothing else.
+    pub only_safety: bool,
     /// More routes of the same port, such as a dashboard: asked for every path that is not the gateway's own.
     pub routes: Option<axum::Router>,
 }
@@ -97,6 +99,7 @@ impl Default for GatewaySettings {
             watches_max: 10_000,
             backup_root: None,
             shutdown_grace: Duration::from_secs(10),
+            only_safety: false,
             routes: None,
         }
     }

@@ -53,6 +53,9 @@ enum Command {
     /// Check policy bundles and ask what they would decide
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// The policy kernel as a process of its own
+    #[command(subcommand)]
+    Safety(server::SafetyCommand),
     /// Configuration in layers: system, org, team, workflow, step
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -144,6 +147,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Policy(command) => policy::run(command, &client),
         Command::Dev(args) => server::dev(*args),
         Command::Server(args) => server::server(*args),
+        Command::Safety(command) => server::safety(command),
         Command::Demo(args) => demo::run(args),
         Command::Bench(command) => bench::run(command, &client),
         Command::Worker(command) => on_runtime(worker::run(command, &client), IsPatient::Yes),
@@ -159,6 +163,7 @@ fn is_serverless(command: &Command) -> bool {
     match command {
         Command::Dev(_)
         | Command::Server(_)
+        | Command::Safety(_)
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version

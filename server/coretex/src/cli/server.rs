@@ -54,6 +54,23 @@ pub(super) struct ServerArgs {
     check: bool,
 }
 
+/// Commands about the policy kernel as a process of its own.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum SafetyCommand {
+    /// Start a policy kernel: it judges the jobs of servers that name it as `policy.kernel`, and nothing else
+    Serve(Box<SafetyArgs>),
+}
+
+/// Settings of `coretex safety serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct SafetyArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// For the person at this machine: on loopback, without a login
+    #[arg(long)]
+    dev: bool,
+}
+
 // === impl CommonArgs ===
 
 impl CommonArgs {
@@ -96,6 +113,23 @@ pub(super) fn server(args: ServerArgs) -> Outcome {
     serve(&settings)
 }
 
+/// Starts a policy kernel. Policies that are applied to it are kept in its store.
+pub(super) fn safety(command: SafetyCommand) -> Outcome {
+    let SafetyCommand::Serve(args) = command;
+    let profile = if args.dev { Profile::Dev } else { Profile::Production };
+    let mut sources = args.common.sources();
+    sources.defaults =
+        vec![("listen.address", "127.0.0.1:7171".into()), ("store.url", "file:./data-safety".into())];
+    let mut settings = settings::load(profile, &sources)?;
+    if settings.policy.kernel.is_some() {
+        return Err(Failure::Usage(
+            "a policy kernel judges by itself; policy.kernel is for the servers it judges for".into(),
+        ));
+    }
+    settings.only_safety = true;
+    serve(&settings)
+}
+
 fn serve(settings: &Settings) -> Outcome {
     logging::start(&settings.log);
     raise_files();
@@ -117,7 +151,9 @@ async fn run(settings: &Settings) -> Outcome {
         .map_err(|error| refusal(settings, &error))?;
     let (address, store) = (server.address(), settings.store.place.to_string());
     tracing::info!(%address, %store, profile = settings.profile.name(), version = env!("CARGO_PKG_VERSION"), "serving");
-    if settings.profile == Profile::Dev {
+    if settings.only_safety {
+        out(&format!("The policy kernel judges on {address}.\n"))?;
+    } else if settings.profile == Profile::Dev {
         welcome(address, settings)?;
     }
     let caught = |kind| signal(kind).map_err(|error| Failure::machine("cannot catch signals", error));
@@ -188,6 +224,11 @@ fn refusal(settings: &Settings, error: &StartError) -> Failure {
                 .into()
         }
         StartError::Store(error) => Failure::machine(format!("cannot open {place}"), error),
+        StartError::NoPolicy => {
+            let message = "only the built-in policy would judge, which allows nearly everything";
+            let mend = "write a bundle and name it: --set policy.file=FILE (or policy.kernel); once applied it stays in force";
+            Refusals::from(Refusal::new("R10", message, mend).at("policy.file")).into()
+        }
         StartError::Machine(message) => Failure::Machine(message.clone()),
     }
 }

@@ -46,6 +46,9 @@ pub const CATALOG: &[Known] = known! {
     "tls.key" "CORETEX_TLS_KEY" None, "/etc/coretex/tls.key", "PEM file with its private key, readable by its owner only";
     "tls.client_ca" "CORETEX_TLS_CLIENT_CA" None, "/etc/coretex/clients.crt", "PEM file with the authorities of client certificates, which are then required";
     "policy.file" "CORETEX_POLICY_FILE" None, "/etc/coretex/policy.yaml", "Bundle put in force at start and whenever the file changes; left out: what was applied, else the built-in policy";
+    "policy.kernel" "CORETEX_POLICY_KERNEL" None, "https://safety.example.org:7070", "Policy kernel in another process that judges every job (`coretex safety serve`); jobs wait while it does not answer";
+    "policy.kernel_key" "CORETEX_POLICY_KERNEL_KEY" None, "KEY", "API key shown to the policy kernel";
+    "policy.kernel_ca" "CORETEX_POLICY_KERNEL_CA" None, "/etc/coretex/safety-ca.crt", "PEM file with the authorities to trust for its certificate";
     "limits.connections_max" "CORETEX_LIMITS_CONNECTIONS_MAX" Some("10000"), "10000", "Connections at a time";
     "limits.connections_per_address_max" "CORETEX_LIMITS_CONNECTIONS_PER_ADDRESS_MAX" Some("2500"), "2500", "Connections at a time from one IPv4 address or one IPv6 /64 network";
     "limits.connection_idle_max" "CORETEX_LIMITS_CONNECTION_IDLE_MAX" Some("5m"), "5m", "How long a connection may lie idle before it is closed";

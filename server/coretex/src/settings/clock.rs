@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// When this binary was built, in seconds since 1970, as text.
-const BUILT: &str = env!("CORETEX_BUILT_AT");
+const BUILT: &str = env!("BUILT_AT_SECONDS");
 
 /// A clock that says it is before the build is wrong, and everything that ends would seem to go on.
 pub(super) fn validate(profile: Profile, layers: &mut Layers) {

@@ -51,6 +51,8 @@ pub struct Settings {
     pub log: Log,
     pub metrics: Metrics,
     pub policy: Policy,
+    /// Serve the policy kernel and nothing else.
+    pub only_safety: bool,
 }
 
 impl Profile {
@@ -98,7 +100,19 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     else {
         unreachable!("a section that is not built has left its reason in the layers");
     };
-    Ok(Settings { profile, listen, store, engine, auth, tls, limits, log, metrics, policy })
+    Ok(Settings {
+        profile,
+        listen,
+        store,
+        engine,
+        auth,
+        tls,
+        limits,
+        log,
+        metrics,
+        policy,
+        only_safety: false,
+    })
 }
 
 #[cfg(test)]

@@ -200,7 +200,9 @@ mod tests {
     fn who_logged_in_cannot_pose_as_another() {
         let mut spec = Spec::new("job.echo", Payload::empty());
         spec.options_mut().metadata.actor_id = Some("root".into());
-        let actor = |submitter| Facts { namespace: "default", submitter, spec: &spec }.actor().to_owned();
+        let actor = |submitter| {
+            Facts { namespace: "default", submitter, spec: &spec, config: None }.actor().to_owned()
+        };
         assert_eq!((actor(Some("agent-7")), actor(None)), ("agent-7".to_owned(), "root".to_owned()));
     }
 

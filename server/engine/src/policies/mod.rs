@@ -143,6 +143,11 @@ impl Engine {
         Ok((infos?, more))
     }
 
+    /// True if somebody put a policy in force, here or in a kernel elsewhere; false for the built-in one.
+    pub fn has_own_policy(&self) -> bool {
+        self.shared.in_force.rules().is_some() || self.shared.settings.remote_kernel.is_some()
+    }
+
     /// True while a version is judged silently beside the policy.
     pub fn has_shadow(&self, name: &str) -> bool {
         self.policy_head(name).is_ok_and(|(head, _)| head.shadow.is_some())
