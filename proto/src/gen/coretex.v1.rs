@@ -501,9 +501,14 @@ pub struct MethodAccess {
     /// True when the method can change stored state. Such a method takes a `request_id` or is idempotent by its own ids.
     #[prost(bool, tag = "2")]
     pub mutates: bool,
-    /// True when each call that is accepted or denied leaves a record in the audit stream.
+    /// True when each call leaves a trace of who made it: one audit record, durable before the call is answered, whether it was done or refused.
     #[prost(bool, tag = "3")]
     pub audited: bool,
+    /// True for an audited method whose trace is the history of the jobs it makes or moves, where its caller is named. A call that is done leaves
+    /// no audit record then; one that is refused does, unless the refusal is about load, reachability or time, up to 20 in a minute for one
+    /// identity and address, and one record that counts the rest.
+    #[prost(bool, tag = "4")]
+    pub audit_by_history: bool,
 }
 /// Asks what this server is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1257,7 +1262,7 @@ pub struct AuditRecord {
     /// Namespace of the call.
     #[prost(string, tag = "5")]
     pub namespace: ::prost::alloc::string::String,
-    /// Method, as `JobService/CancelJob`.
+    /// Method, as `JobService/CancelJob`. Empty in a record that counts refusals.
     #[prost(string, tag = "6")]
     pub method: ::prost::alloc::string::String,
     /// What it was done to, for example a job id. Empty where the call names nothing.
@@ -1346,9 +1351,11 @@ pub mod audit_service_client {
     use tonic::codegen::*;
     /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
     ///
-    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. What submits do is
-    /// recorded in the histories of their jobs instead, with the submitter's identity. `coretex-namespace` is ignored; a caller that may use some
-    /// namespaces only sees the records of those.
+    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. A call of any method
+    /// that is refused for lack of a credential or a permission leaves one too. What submits and workers do is recorded in the histories of jobs
+    /// instead, with their identity. Of wrong credentials, 20 in a minute are recorded for one address, and then their count.
+    /// A call whose record cannot be written is refused with UNAVAILABLE `STORE_UNAVAILABLE` before it is done, or `OUTCOME_UNKNOWN` after.
+    /// `coretex-namespace` is ignored; a caller that may use some namespaces only sees the records of those.
     #[derive(Debug, Clone)]
     pub struct AuditServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1468,9 +1475,11 @@ pub mod audit_service_server {
     }
     /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
     ///
-    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. What submits do is
-    /// recorded in the histories of their jobs instead, with the submitter's identity. `coretex-namespace` is ignored; a caller that may use some
-    /// namespaces only sees the records of those.
+    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. A call of any method
+    /// that is refused for lack of a credential or a permission leaves one too. What submits and workers do is recorded in the histories of jobs
+    /// instead, with their identity. Of wrong credentials, 20 in a minute are recorded for one address, and then their count.
+    /// A call whose record cannot be written is refused with UNAVAILABLE `STORE_UNAVAILABLE` before it is done, or `OUTCOME_UNKNOWN` after.
+    /// `coretex-namespace` is ignored; a caller that may use some namespaces only sees the records of those.
     #[derive(Debug)]
     pub struct AuditServiceServer<T> {
         inner: Arc<T>,

@@ -172,6 +172,7 @@ fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
             .as_ref()
             .and_then(|kernel| kernel.client().ok())
             .map(|client| Arc::new(client) as Arc<dyn coretex_engine::RemoteKernel>),
+        audit_retention: span(settings.audit.retention),
         ..coretex_engine::api::Settings::default()
     }
 }

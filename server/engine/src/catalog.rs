@@ -13,7 +13,7 @@ use coretex_domain::resource::{Kind, Resource, ResourceKey};
 use coretex_domain::{Namespace, Reason, Refusal, ShardId, Span, Time};
 use coretex_ports::{Row, Scan, Write};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Mutex, oneshot, watch};
 
@@ -24,6 +24,8 @@ pub(crate) struct Catalog {
     rows: RwLock<Arc<Rows>>,
     /// Apart from the rest: it changes with every record, and nobody derives anything from it.
     audit_head: RwLock<Option<Arc<Resource>>>,
+    /// Whether the last records could not be written.
+    pub(crate) is_audit_failing: AtomicBool,
     turn: Mutex<()>,
     /// Counts changes, so that whoever derives something from the catalog knows when to look.
     changed: watch::Sender<u64>,
@@ -52,6 +54,7 @@ impl Default for Catalog {
         Catalog {
             rows: RwLock::default(),
             audit_head: RwLock::default(),
+            is_audit_failing: AtomicBool::new(false),
             turn: Mutex::default(),
             changed: watch::Sender::new(0),
             configs: Configs::default(),

@@ -5,6 +5,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod failures;
+pub(crate) mod floods;
 pub(crate) mod guard;
 pub(crate) mod jwt;
 pub(crate) mod keys;

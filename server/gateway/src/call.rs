@@ -6,12 +6,15 @@ use crate::status;
 use coretex_domain::access::Roles;
 use coretex_domain::{Namespace, Refusal, Span};
 use coretex_engine::api::Caller;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tonic::{Request, Response, Status};
 
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<Response<T>, Status>;
+
+/// Bytes of a subject that the audit keeps.
+const SUBJECT_LEN_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -23,6 +26,8 @@ pub(crate) struct Call {
     pub(crate) trace: Option<Arc<str>>,
     /// The connection it came on, kept in use for as long as the call lives.
     pub(crate) link: Option<InUse>,
+    /// What it is done to, for the audit.
+    pub(crate) subject: OnceLock<Box<str>>,
 }
 
 impl Call {
@@ -39,7 +44,18 @@ impl Call {
             deadline: None,
             trace: None,
             link: None,
+            subject: OnceLock::new(),
         }
+    }
+
+    /// Says what the call is done to, for the audit: once, as the caller named it, cut to what is kept.
+    pub(crate) fn subject(&self, what: &str) {
+        let end = what.floor_char_boundary(SUBJECT_LEN_MAX);
+        let _ = self.subject.set(what.get(..end).unwrap_or_default().into());
+    }
+
+    pub(crate) fn subject_set(&self) -> Option<&str> {
+        self.subject.get().map(AsRef::as_ref)
     }
 
     pub(crate) fn caller(&self) -> Caller {

@@ -78,6 +78,8 @@ fn source(peer: IpAddr) -> IpAddr {
 /// What calls know of their connection. It is put into each request.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Where it comes from.
+    pub(crate) peer: IpAddr,
     /// Where it comes from, as far as addresses are told apart.
     pub(crate) address: IpAddr,
     /// Whom the certificate of its client stands for.
@@ -94,9 +96,17 @@ pub(crate) struct Link {
 pub(crate) struct InUse(Arc<Link>);
 
 impl Link {
-    fn new(address: IpAddr, certified: Option<Arc<Principal>>) -> Link {
+    fn new(peer: IpAddr, certified: Option<Arc<Principal>>) -> Link {
         let (leaving, open) = (watch::Sender::new(false), AtomicUsize::new(0));
-        Link { address, certified, leaving, open, start: Instant::now(), last_end: AtomicU64::new(0) }
+        Link {
+            peer: peer.to_canonical(),
+            address: source(peer),
+            certified,
+            leaving,
+            open,
+            start: Instant::now(),
+            last_end: AtomicU64::new(0),
+        }
     }
 
     /// How much longer the connection may lie idle; `None` while it is in use.
@@ -137,6 +147,7 @@ pub(crate) struct Connection {
     pub(crate) closing: watch::Receiver<bool>,
     pub(crate) front: Front,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) peer: IpAddr,
     pub(crate) places: (OwnedSemaphorePermit, AddressPlace),
 }
 
@@ -162,7 +173,7 @@ impl Connection {
     async fn run(self, io: impl Read + Write + Unpin + Send + 'static, certified: Option<Arc<Principal>>) {
         let open = &self.gate.metrics.connections;
         open.fetch_add(1, Ordering::Relaxed);
-        self.serve(io, Arc::new(Link::new(self.places.1.of, certified))).await;
+        self.serve(io, Arc::new(Link::new(self.peer, certified))).await;
         open.fetch_sub(1, Ordering::Relaxed);
         drop(self.places);
     }

@@ -2,8 +2,13 @@
 //! transport becomes one of ours, and the call is counted.
 
 mod body;
+mod floods;
+mod trail;
+
+pub(crate) use floods::{count_floods, tell_floods};
 
 use crate::access::leash::Leash;
+use crate::access::principal::Principal;
 use crate::call::Call;
 use crate::connection::{InUse, Link};
 use crate::gate::Gate;
@@ -26,6 +31,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower::Service;
+use trail::{Outcome, Trail};
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -74,14 +80,24 @@ impl Door {
         (path, method): (&str, usize),
         headers: &HeaderMap,
         link: Option<&Arc<Link>>,
+        trail: &mut Option<Trail>,
         request_id: Arc<str>,
     ) -> Result<Call, Refusal> {
         let guard = &self.gate.guard;
+        let mut known = |principal: &Arc<Principal>| {
+            if let Some(trail) = trail {
+                trail.principal = Some(principal.clone());
+            }
+        };
         let principal = if path.starts_with(HEALTH) {
-            guard.nobody()
+            let nobody = guard.nobody();
+            known(&nobody);
+            nobody
         } else {
             let clock = &self.gate.engine.env().clock;
             let principal = guard.who(headers, link.map(Arc::as_ref), || clock.now()).await?;
+            known(&principal);
+            guard.take_call(&principal, || clock.now())?;
             match self.gate.metrics.methods.known(method) {
                 Some(method) => method.check(&principal)?,
                 None if path.starts_with(REFLECTION) => {}
@@ -104,6 +120,7 @@ impl Door {
                 .and_then(|v| v.to_str().ok())
                 .and_then(crate::wire::spec::trace_of),
             link: link.map(InUse::of),
+            subject: std::sync::OnceLock::new(),
         })
     }
 
@@ -115,13 +132,24 @@ impl Door {
         let method = metrics.methods.find(&path);
         let (mutates, streams) =
             metrics.methods.all.get(method).map_or((false, false), |m| (m.mutates, m.streams));
-        let mut counted =
-            Counted { metrics, method, mutates, start, request_id: request_id.clone(), is_open: true };
         let (headers, link) = (request.headers(), request.extensions().get::<Arc<Link>>());
-        let call = match self.admit((&path, method), headers, link, request_id.clone()).await {
-            Ok(call) => Arc::new(call),
-            Err(refusal) => return counted.close_with(status::of(&refusal, &request_id)),
+        let mut counted = Counted {
+            metrics,
+            method,
+            mutates,
+            start,
+            request_id: request_id.clone(),
+            is_open: true,
+            trail: Some(self.trail(&path, method, &request_id, link)),
         };
+        let admitted = self.admit((&path, method), headers, link, &mut counted.trail, request_id.clone());
+        let call = match admitted.await {
+            Ok(call) => Arc::new(call),
+            Err(refusal) => return counted.refuse(status::of(&refusal, &request_id)).await,
+        };
+        if let Err(refusal) = counted.let_in(&call) {
+            return counted.refuse(status::of(&refusal, &request_id)).await;
+        }
         let deadline = call.deadline;
         tracing::trace!(%path, %request_id, namespace = %call.namespace, actor = %call.principal.name, "call");
         let leash = if streams { self.gate.guard.leash(&call.principal) } else { None };
@@ -134,16 +162,30 @@ impl Door {
             None => answering.await,
             Some(at) => match tokio::time::timeout_at(at.into(), answering).await {
                 Ok(answered) => answered,
-                Err(_) => return counted.close_with(status::deadline_passed(mutates, &request_id)),
+                Err(_) => return counted.refuse(status::deadline_passed(mutates, &request_id)).await,
             },
         };
         match answered {
-            Ok(Ok(response)) => counted.follow(response, deadline, leash),
+            Ok(Ok(response)) => counted.follow(response, deadline, (streams, leash)).await,
             Ok(Err(never)) => match never {},
             Err(panic) => {
                 counted.panicked(panic.as_ref());
-                counted.close_with(status::fault(&request_id))
+                counted.refuse(status::fault(&request_id)).await
             }
+        }
+    }
+
+    fn trail(&self, path: &str, method: usize, request_id: &Arc<str>, link: Option<&Arc<Link>>) -> Trail {
+        // The path of a method of ours is in the table.
+        let path = self.gate.metrics.methods.known(method).map_or(path, |_| "").to_owned();
+        Trail {
+            gate: self.gate.clone(),
+            method,
+            path,
+            request_id: request_id.clone(),
+            peer: link.map(|link| link.peer),
+            principal: None,
+            call: None,
         }
     }
 }
@@ -181,7 +223,27 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
 }
 
 impl Counted {
-    /// A response that is nothing but a status.
+    /// The call is let in, unless it must leave a record and none can be written.
+    fn let_in(&mut self, call: &Arc<Call>) -> Result<(), Refusal> {
+        let Some(trail) = &mut self.trail else { return Ok(()) };
+        trail.call = Some(call.clone());
+        trail.check()
+    }
+
+    /// A response that is nothing but a status, once its record is durable. A refusal stands whether or not it was recorded.
+    async fn refuse(mut self, status: Status) -> Response<Body> {
+        self.written(|| Outcome::of(&status)).await.unwrap_or_default();
+        self.close_with(status)
+    }
+
+    /// Writes what the call leaves.
+    async fn written(&mut self, outcome: impl FnOnce() -> Outcome) -> Result<(), Refusal> {
+        match self.trail.take().and_then(|trail| trail.write(outcome())) {
+            Some(writing) => writing.await,
+            None => Ok(()),
+        }
+    }
+
     fn close_with(&mut self, status: Status) -> Response<Body> {
         self.close(status.code());
         let mut response = status.into_http();
@@ -195,15 +257,20 @@ impl Counted {
         }
     }
 
-    /// Mends what the transport said, and watches the body of the rest.
-    fn follow(
+    /// Mends what the transport said, and watches the body of the rest. One answer is recorded before it leaves, a stream
+    /// when it ends.
+    async fn follow(
         mut self,
         mut response: Response<Body>,
         deadline: Option<Instant>,
-        leash: Option<Leash>,
+        (streams, leash): (bool, Option<Leash>),
     ) -> Response<Body> {
         let said = response.headers().get(Status::GRPC_STATUS).map(|v| Code::from_bytes(v.as_bytes()));
         let Some(code) = said else {
+            if !streams && self.written(Outcome::ok).await.is_err() {
+                let status = status::unrecorded(&self.request_id);
+                return self.close_with(status);
+            }
             self.echo(&mut response);
             return response.map(|inner| Body::new(Observed::new(inner, self, deadline, leash)));
         };
@@ -214,8 +281,13 @@ impl Counted {
             }
             response = mended;
         }
-        let code =
-            response.headers().get(Status::GRPC_STATUS).map_or(code, |v| Code::from_bytes(v.as_bytes()));
+        let status = Status::from_header_map(response.headers());
+        let code = status.as_ref().map_or(code, Status::code);
+        let written = self.written(|| status.as_ref().map_or_else(Outcome::ok, Outcome::of)).await;
+        if written.is_err() && code == Code::Ok {
+            let status = status::unrecorded(&self.request_id);
+            return self.close_with(status);
+        }
         self.close(code);
         self.echo(&mut response);
         response

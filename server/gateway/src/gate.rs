@@ -1,5 +1,6 @@
 //! What all services share: the engine, the settings, and the few things the gateway remembers.
 
+use crate::access::floods::Floods;
 use crate::access::guard::Guard;
 use crate::call::Call;
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ pub(crate) struct Gate {
     pub(crate) settings: GatewaySettings,
     pub(crate) tokens: Tokens,
     pub(crate) guard: Arc<Guard>,
+    pub(crate) floods: Floods,
     pub(crate) metrics: Arc<Metrics>,
     watches: Arc<Semaphore>,
     closing: tokio::sync::watch::Sender<bool>,
@@ -30,6 +32,7 @@ impl Gate {
         Gate {
             tokens: Tokens::new(settings.token_key),
             guard: Arc::new(Guard::new(settings.access.clone())),
+            floods: Floods::default(),
             watches: Arc::new(Semaphore::new(settings.watches_max)),
             closing: tokio::sync::watch::Sender::new(false),
             paused: RwLock::default(),

@@ -15,12 +15,23 @@ pub(crate) struct Method {
     pub(crate) name: String,
     pub(crate) permission: String,
     pub(crate) mutates: bool,
+    pub(crate) audit: Audit,
     /// Whether messages of either side may go on for ever.
     pub(crate) streams: bool,
     /// Who may call it. A permission that is in no table nobody has.
     pub(crate) roles: Roles,
     /// Only for identities that are not bound to namespaces.
     pub(crate) is_server_wide: bool,
+}
+
+/// What a call of a method leaves to tell who made it. Refusals for lack of a credential or permission leave a record in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audit {
+    Never,
+    /// An audit record, whether it is done or refused.
+    Record,
+    /// The history of the jobs it makes or moves; a record only when it is refused.
+    History,
 }
 
 /// The methods that are counted and known; the last one stands for all others.
@@ -47,6 +58,7 @@ impl Methods {
             name: "other".into(),
             permission: String::new(),
             mutates: false,
+            audit: Audit::Never,
             streams: false,
             roles: Roles::NONE,
             is_server_wide: false,
@@ -98,6 +110,7 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Method {
     let field =
         |name: &str| rule.as_ref()?.as_message()?.get_field_by_name(name).map(std::borrow::Cow::into_owned);
     let permission = field("permission").and_then(|p| p.as_str().map(str::to_owned)).unwrap_or_default();
+    let flag = |name: &str| field(name).and_then(|value| value.as_bool()).unwrap_or_default();
     let known = access::find(&permission);
     Method {
         service: method.parent_service().full_name().to_owned(),
@@ -106,7 +119,12 @@ fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Method {
         roles: known.map(|p| p.roles).unwrap_or_default(),
         is_server_wide: known.is_some_and(|p| p.is_server_wide),
         permission,
-        mutates: field("mutates").and_then(|m| m.as_bool()).unwrap_or_default(),
+        mutates: flag("mutates"),
+        audit: match (flag("audited"), flag("audit_by_history")) {
+            (false, _) => Audit::Never,
+            (true, false) => Audit::Record,
+            (true, true) => Audit::History,
+        },
     }
 }
 
@@ -128,6 +146,27 @@ mod tests {
         assert!(!at("/coretex.v1.JobService/GetJob").mutates);
         assert_eq!(at("/coretex.v1.JobService/Nope").service, "other");
         assert_eq!(methods.services().len(), 9);
+    }
+
+    #[test]
+    fn what_changes_something_tells_who_did_it() {
+        let methods = Methods::of_contract();
+        let (_, known) = methods.all.split_last().expect("at least one");
+        for method in known {
+            assert_eq!(method.mutates, method.audit != Audit::Never, "{}", method.name);
+        }
+        let by_history: Vec<&str> =
+            known.iter().filter(|m| m.audit == Audit::History).map(|m| m.name.as_str()).collect();
+        let expected = [
+            "SubmitJob",
+            "BatchSubmitJobs",
+            "SubmitJobStream",
+            "RunJob",
+            "Connect",
+            "PollJobs",
+            "ReportJobs",
+        ];
+        assert_eq!(by_history, expected);
     }
 
     /// Each method with its permission, whether it changes anything, and who may call it.
@@ -174,6 +213,7 @@ mod tests {
             name: "m".into(),
             permission: "made.up".into(),
             mutates: false,
+            audit: Audit::Never,
             streams: false,
             roles: access::find("made.up").map(|p| p.roles).unwrap_or_default(),
             is_server_wide: false,

@@ -1,7 +1,7 @@
 //! The listener: connections in, bounded in number, in time and in what each may ask; out again in good order.
 
 use crate::connection::{Addresses, Connection, HANDSHAKE_WITHIN};
-use crate::door::Door;
+use crate::door::{self, Door};
 use crate::front::Front;
 use crate::gate::Gate;
 use crate::metrics::{self, Counts};
@@ -45,6 +45,7 @@ pub async fn serve(
     let health = tokio::spawn(watch_health(gate.clone(), health));
     let clock = gate.engine.env().clock.clone();
     let mut watching = gate.guard.watch(move || clock.now().wall);
+    watching.spawn(door::count_floods(gate.clone()));
     if let Some(tls) = &tls {
         watching.spawn(tls.clone().follow_files());
     }
@@ -66,6 +67,7 @@ pub async fn serve(
     connections.end(gate.settings.shutdown_grace).await;
     health.abort();
     watching.abort_all();
+    door::tell_floods(&gate, true).await;
     Ok(())
 }
 
@@ -138,6 +140,7 @@ impl Connections {
             closing: self.closing.subscribe(),
             front: self.front.clone(),
             gate: self.gate.clone(),
+            peer,
             places,
         };
         match &self.tls {

@@ -42,6 +42,12 @@ pub(crate) fn deadline_passed(mutates: bool, request_id: &str) -> Status {
     with_code(Code::DeadlineExceeded, &refusal, request_id)
 }
 
+/// A change whose audit record could not be written.
+pub(crate) fn unrecorded(request_id: &str) -> Status {
+    let message = "the audit record of this change could not be written; repeat it with the same key to learn whether it was made";
+    of(&Refusal::new(Reason::OutcomeUnknown, message), request_id)
+}
+
 /// A defect of ours.
 pub(crate) fn fault(request_id: &str) -> Status {
     let message = "the server has a defect here; it is logged with the request id, and repeating with the same keys does no harm";

@@ -42,6 +42,7 @@ pub const CATALOG: &[Known] = known! {
     "auth.pepper_file" "CORETEX_API_KEYS_PEPPER_FILE" None, "/etc/coretex/pepper", "File with at least 32 bytes that hashes of keys are made with, readable by its owner only";
     "auth.jwt" "CORETEX_AUTH_JWT" None, "[{name: corp, issuer: https://id.example.org, audiences: [coretex], jwks_url: https://id.example.org/jwks}]", "Identity providers whose tokens are believed, a list of maps (JSON in the variable)";
     "auth.certificates" "CORETEX_AUTH_CERTIFICATES" None, "[{uri: spiffe://example.org/ops, name: ops, roles: [operator]}]", "Whom client certificates stand for, a list of maps (JSON in the variable); needs tls.client_ca";
+    "audit.retention" "CORETEX_AUDIT_RETENTION" Some("365d"), "365d", "How long audit records are kept, from 1d to 3660d; those there are keep their time";
     "tls.cert" "CORETEX_TLS_CERT" None, "/etc/coretex/tls.crt", "PEM file with the server's certificate chain; read again when it changes";
     "tls.key" "CORETEX_TLS_KEY" None, "/etc/coretex/tls.key", "PEM file with its private key, readable by its owner only";
     "tls.client_ca" "CORETEX_TLS_CLIENT_CA" None, "/etc/coretex/clients.crt", "PEM file with the authorities of client certificates, which are then required";

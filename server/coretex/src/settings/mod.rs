@@ -2,6 +2,7 @@
 //!
 //! In: defaults, a file, the environment, flags; the later wins. Out: [`Settings`], or every reason not to start at once.
 
+mod audit;
 pub(crate) mod auth;
 pub mod catalog;
 mod clock;
@@ -17,6 +18,7 @@ mod refusal;
 mod store;
 mod tls;
 
+pub use audit::Audit;
 pub use auth::{Auth, Key, Secret};
 pub use engine::Engine;
 pub use layers::{Layers, Sources};
@@ -46,6 +48,7 @@ pub struct Settings {
     pub store: Store,
     pub engine: Engine,
     pub auth: Auth,
+    pub audit: Audit,
     pub tls: Option<Tls>,
     pub limits: Limits,
     pub log: Log,
@@ -72,6 +75,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     let store = Store::build(&mut layers);
     let engine = Engine::build(&mut layers);
     let auth = Auth::build(profile, &mut layers);
+    let audit = Audit::build(&mut layers);
     let tls = Tls::build(&mut layers);
     let limits = Limits::build(&mut layers);
     let log = Log::build(&mut layers);
@@ -95,8 +99,16 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
         policy.validate(profile, &mut layers);
     }
     layers.finish()?;
-    let (Some(listen), Some(store), Some(engine), Some(limits), Some(log), Some(metrics), Some(policy)) =
-        (listen, store, engine, limits, log, metrics, policy)
+    let (
+        Some(listen),
+        Some(store),
+        Some(engine),
+        Some(audit),
+        Some(limits),
+        Some(log),
+        Some(metrics),
+        Some(policy),
+    ) = (listen, store, engine, audit, limits, log, metrics, policy)
     else {
         unreachable!("a section that is not built has left its reason in the layers");
     };
@@ -106,6 +118,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
         store,
         engine,
         auth,
+        audit,
         tls,
         limits,
         log,

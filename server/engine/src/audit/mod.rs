@@ -13,6 +13,7 @@ use coretex_domain::resource::{Kind, Resource, ResourceKey};
 use coretex_domain::{Namespace, Reason, Refusal, Span, Time};
 use coretex_ports::{Row, Scan, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
 
 /// Records written together.
@@ -62,6 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Entry>) {
             answers.push(entry.answer);
         }
         let written = append(&shared, records).await;
+        shared.catalog.is_audit_failing.store(written.is_err(), Ordering::Release);
         for answer in answers {
             // A caller that went away does not need to know.
             let _ = answer.send(written.clone());
@@ -100,6 +102,12 @@ impl Engine {
         let stopped = || Refusal::new(Reason::ShuttingDown, "the server stops");
         self.shared.audit.send(Entry { record, answer }).await.map_err(|_| stopped())?;
         done.await.unwrap_or_else(|_| Err(reloaded()))
+    }
+
+    /// Whether the last records were written. While they are not, what must leave one is better not done; the next
+    /// record that is written makes it sound again.
+    pub fn is_audit_sound(&self) -> bool {
+        !self.shared.catalog.is_audit_failing.load(Ordering::Acquire)
     }
 
     /// Records in order of their sequence, strictly beyond `after`; true if more may follow.

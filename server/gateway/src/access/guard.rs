@@ -65,10 +65,15 @@ impl Guard {
                 .filter(|principal| !principal.is_expired(now.wall))
                 .ok_or_else(credential_required)?,
         };
-        if let Some(rates) = &self.rates {
-            rates.take(&principal.name, now.mono)?;
-        }
         Ok(principal)
+    }
+
+    /// Takes one call out of those an identity may make. Nobody is asked for the health.
+    pub(crate) fn take_call(&self, principal: &Principal, now: impl Fn() -> Now) -> Result<(), Refusal> {
+        match &self.rates {
+            Some(rates) if !self.access.is_open => rates.take(&principal.name, now().mono),
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn log_in(

@@ -214,6 +214,7 @@ impl pb::admin_service_server::AdminService for Admin {
 
     async fn drain_node(&self, request: Request<pb::DrainNodeRequest>) -> Answer<pb::DrainNodeResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().node_id);
         call.answer(self.drain(request.into_inner()).await)
     }
 
@@ -222,6 +223,7 @@ impl pb::admin_service_server::AdminService for Admin {
         request: Request<pb::BackupStoreRequest>,
     ) -> Answer<pb::BackupStoreResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().directory);
         call.answer(self.backup(request.into_inner()).await)
     }
 }

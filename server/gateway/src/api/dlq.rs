@@ -166,6 +166,15 @@ impl Dlq {
     }
 }
 
+/// What a change of several is done to, for the audit.
+fn several(filter: &str, ids: &[String]) -> String {
+    match (ids, filter) {
+        ([], "") => "all".into(),
+        ([], filter) => filter.into(),
+        (ids, _) => ids.iter().take(16).map(String::as_str).collect::<Vec<_>>().join(" "),
+    }
+}
+
 #[tonic::async_trait]
 impl pb::dlq_service_server::DlqService for Dlq {
     type BatchRetryDeadLettersStream = Replies<pb::BatchRetryDeadLettersResponse>;
@@ -199,6 +208,7 @@ impl pb::dlq_service_server::DlqService for Dlq {
         request: Request<pb::RetryDeadLetterRequest>,
     ) -> Answer<pb::RetryDeadLetterResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().dead_letter_id);
         call.answer(self.retry(&call, request.into_inner()).await)
     }
 
@@ -207,6 +217,7 @@ impl pb::dlq_service_server::DlqService for Dlq {
         request: Request<pb::BatchRetryDeadLettersRequest>,
     ) -> Answer<Self::BatchRetryDeadLettersStream> {
         let call = Call::of(&request);
+        call.subject(&several(&request.get_ref().filter, &request.get_ref().dead_letter_ids));
         let opened = redrive::open(self.0.clone(), call.clone(), request.into_inner()).await;
         call.answer(opened)
     }
@@ -216,6 +227,7 @@ impl pb::dlq_service_server::DlqService for Dlq {
         request: Request<pb::DeleteDeadLetterRequest>,
     ) -> Answer<pb::DeleteDeadLetterResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().dead_letter_id);
         call.answer(self.delete(&call, request.into_inner()).await)
     }
 
@@ -224,6 +236,7 @@ impl pb::dlq_service_server::DlqService for Dlq {
         request: Request<pb::PurgeDeadLettersRequest>,
     ) -> Answer<pb::PurgeDeadLettersResponse> {
         let call = Call::of(&request);
+        call.subject(&several(&request.get_ref().filter, &[]));
         call.answer(self.purge(&call, request.into_inner()).await)
     }
 }

@@ -235,6 +235,7 @@ impl pb::job_service_server::JobService for Jobs {
     async fn cancel_job(&self, request: Request<pb::CancelJobRequest>) -> Answer<pb::CancelJobResponse> {
         let call = Call::of(&request);
         let request = request.into_inner();
+        call.subject(&request.job_id);
         let answer = async {
             let id = job_id("job_id", &request.job_id)?;
             check_request_id(&request.request_id)?;
@@ -249,6 +250,7 @@ impl pb::job_service_server::JobService for Jobs {
 
     async fn retry_job(&self, request: Request<pb::RetryJobRequest>) -> Answer<pb::RetryJobResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().job_id);
         call.answer(self.retry(&call, request.into_inner()).await)
     }
 

@@ -357,6 +357,7 @@ impl pb::safety_service_server::SafetyService for Safety {
         request: Request<pb::ApplyPolicyRequest>,
     ) -> Answer<pb::ApplyPolicyResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().name);
         call.answer(self.apply(&call, request.into_inner()).await)
     }
 
@@ -386,6 +387,7 @@ impl pb::safety_service_server::SafetyService for Safety {
         request: Request<pb::RollbackPolicyRequest>,
     ) -> Answer<pb::RollbackPolicyResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().name);
         call.answer(self.rollback(request.into_inner()).await)
     }
 
@@ -394,6 +396,7 @@ impl pb::safety_service_server::SafetyService for Safety {
         request: Request<pb::DeletePolicyRequest>,
     ) -> Answer<pb::DeletePolicyResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().name);
         call.answer(self.delete(request.into_inner()).await)
     }
 

@@ -166,11 +166,13 @@ impl pb::topic_service_server::TopicService for Topics {
         request: Request<pb::UpdateTopicRequest>,
     ) -> Answer<pb::UpdateTopicResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().topic);
         call.answer(self.update(&call, request.into_inner()).await)
     }
 
     async fn pause_topic(&self, request: Request<pb::PauseTopicRequest>) -> Answer<pb::PauseTopicResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().topic);
         call.answer(self.pause(&call, request.into_inner()).await)
     }
 
@@ -179,6 +181,7 @@ impl pb::topic_service_server::TopicService for Topics {
         request: Request<pb::ResumeTopicRequest>,
     ) -> Answer<pb::ResumeTopicResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().topic);
         call.answer(self.resume(&call, request.into_inner()).await)
     }
 }

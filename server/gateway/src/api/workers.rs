@@ -262,6 +262,7 @@ impl pb::worker_service_server::WorkerService for Workers {
         request: Request<pb::DrainWorkerRequest>,
     ) -> Answer<pb::DrainWorkerResponse> {
         let call = Call::of(&request);
+        call.subject(&request.get_ref().worker_id);
         call.answer(self.drain(&call, request.into_inner()).await)
     }
 }

@@ -1,12 +1,14 @@
 //! The body of a response, watched to its end: its status is mended and counted, its deadline kept, a panic caught.
 
+use super::trail::{Outcome, Trail};
 use crate::access::leash::{self, Leash};
 use crate::metrics::Metrics;
 use crate::status;
 use bytes::Bytes;
 use coretex_domain::{Reason, Refusal};
+use futures::future::BoxFuture;
 use http::HeaderMap;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -26,6 +28,8 @@ pub(super) struct Counted {
     pub(super) start: Instant,
     pub(super) request_id: Arc<str>,
     pub(super) is_open: bool,
+    /// What it leaves in the audit; gone once that is written.
+    pub(super) trail: Option<Trail>,
 }
 
 impl Counted {
@@ -61,6 +65,8 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.close(Code::Cancelled);
+        // Written by a task of its own: nobody is left to wait.
+        drop(self.trail.take().map(|trail| trail.write(Outcome::abandoned())));
     }
 }
 
@@ -71,6 +77,14 @@ pub(super) struct Observed {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Of a stream whose caller is known.
     leash: Option<Leash>,
+    /// The end, while it waits for its record.
+    last: Option<Last>,
+}
+
+struct Last {
+    writing: BoxFuture<'static, Result<(), Refusal>>,
+    frame: Option<Frame<Bytes>>,
+    is_ok: bool,
 }
 
 impl Observed {
@@ -81,7 +95,7 @@ impl Observed {
         leash: Option<Leash>,
     ) -> Observed {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        Observed { inner: Some(inner), counted, deadline, leash }
+        Observed { inner: Some(inner), counted, deadline, leash, last: None }
     }
 
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
@@ -109,6 +123,68 @@ impl Observed {
             }
         }
     }
+
+    /// What comes next. After the end there is no inner body.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        let this = self;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        if this.leash.as_ref().is_some_and(|leash| leash.is_cut(cx)) {
+            let status = status::of(&leash::refusal(), &this.counted.request_id);
+            return Poll::Ready(Some(this.end(&status)));
+        }
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
+        match polled {
+            Err(panic) => {
+                this.counted.panicked(panic.as_ref());
+                let status = status::fault(&this.counted.request_id);
+                Poll::Ready(Some(this.end(&status)))
+            }
+            Ok(Poll::Ready(Some(Ok(frame)))) => Poll::Ready(Some(this.looked_at(frame))),
+            Ok(Poll::Ready(Some(Err(error)))) => {
+                tracing::debug!(%error, "a response body broke");
+                let status = status::fault(&this.counted.request_id);
+                Poll::Ready(Some(this.end(&status)))
+            }
+            Ok(Poll::Ready(None)) => {
+                this.counted.close(Code::Ok);
+                this.inner = None;
+                Poll::Ready(None)
+            }
+            Ok(Poll::Pending) => match this.deadline.as_mut().map(|d| d.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => {
+                    let status = status::deadline_passed(this.counted.mutates, &this.counted.request_id);
+                    Poll::Ready(Some(this.end(&status)))
+                }
+                Some(Poll::Pending) | None => Poll::Pending,
+            },
+        }
+    }
+
+    /// Begins to write what the call leaves, now that it is over.
+    fn written(&mut self, frame: Option<Frame<Bytes>>) -> Result<Option<Frame<Bytes>>, Last> {
+        let Some(trail) = self.counted.trail.take() else { return Ok(frame) };
+        let status = frame.as_ref().and_then(Frame::trailers_ref).and_then(Status::from_header_map);
+        let outcome = status.as_ref().map_or_else(Outcome::ok, Outcome::of);
+        let is_ok = outcome.code == Code::Ok;
+        match trail.write(outcome) {
+            None => Ok(frame),
+            Some(writing) => Err(Last { writing, frame, is_ok }),
+        }
+    }
+
+    /// The end, once its record is durable.
+    fn poll_last(last: &mut Last, request_id: &str, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        match last.writing.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) if last.is_ok => {
+                let mut trailers = HeaderMap::new();
+                // Fails only for a message that is no header, and ours are escaped.
+                let _ = status::unrecorded(request_id).add_header(&mut trailers);
+                Poll::Ready(Some(Frame::trailers(trailers)))
+            }
+            Poll::Ready(Ok(()) | Err(_)) => Poll::Ready(last.frame.take()),
+        }
+    }
 }
 
 impl http_body::Body for Observed {
@@ -120,41 +196,25 @@ impl http_body::Body for Observed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        if this.leash.as_ref().is_some_and(|leash| leash.is_cut(cx)) {
-            let status = status::of(&leash::refusal(), &this.counted.request_id);
-            return Poll::Ready(Some(Ok(this.end(&status))));
-        }
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
-        match polled {
-            Err(panic) => {
-                this.counted.panicked(panic.as_ref());
-                let status = status::fault(&this.counted.request_id);
-                Poll::Ready(Some(Ok(this.end(&status))))
+        loop {
+            if let Some(last) = &mut this.last {
+                let end = std::task::ready!(Observed::poll_last(last, &this.counted.request_id, cx));
+                this.last = None;
+                return Poll::Ready(end.map(Ok));
             }
-            Ok(Poll::Ready(Some(Ok(frame)))) => Poll::Ready(Some(Ok(this.looked_at(frame)))),
-            Ok(Poll::Ready(Some(Err(error)))) => {
-                tracing::debug!(%error, "a response body broke");
-                let status = status::fault(&this.counted.request_id);
-                Poll::Ready(Some(Ok(this.end(&status))))
+            let frame = std::task::ready!(this.step(cx));
+            if this.inner.is_some() {
+                return Poll::Ready(frame.map(Ok));
             }
-            Ok(Poll::Ready(None)) => {
-                this.counted.close(Code::Ok);
-                this.inner = None;
-                Poll::Ready(None)
+            match this.written(frame) {
+                Ok(frame) => return Poll::Ready(frame.map(Ok)),
+                Err(last) => this.last = Some(last),
             }
-            Ok(Poll::Pending) => match this.deadline.as_mut().map(|d| d.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => {
-                    let status = status::deadline_passed(this.counted.mutates, &this.counted.request_id);
-                    Poll::Ready(Some(Ok(this.end(&status))))
-                }
-                Some(Poll::Pending) | None => Poll::Pending,
-            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.last.is_none() && self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -191,6 +251,7 @@ mod tests {
             start: Instant::now(),
             request_id: "r".into(),
             is_open: true,
+            trail: None,
         };
         let mut observed = Observed::new(Body::new(body), counted, None, None);
         let frame = observed.frame().await.expect("a frame").expect("no error");

@@ -3,7 +3,7 @@
 mod certificates;
 mod limits;
 mod paths;
-mod roles;
+pub(crate) mod roles;
 mod streams;
 mod tokens;
 
@@ -30,7 +30,7 @@ pub(crate) fn keys(named: &[Named<'_>]) -> ApiKeys {
 }
 
 /// A server with a key for each role, whose text is the name of the role.
-async fn server_of_roles() -> Server {
+pub(crate) async fn server_of_roles() -> Server {
     let named: Vec<Named<'_>> =
         Role::ALL.into_iter().map(|role| (role.name(), role.name(), &[][..], role)).collect();
     server(Access::closed().keys(keys(&named))).await

@@ -25,6 +25,7 @@ use tonic_types::StatusExt;
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) engine: Engine,
+    pub(crate) store: MemoryStore,
     pub(crate) channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<std::io::Result<()>>,
@@ -36,11 +37,16 @@ impl Server {
     }
 
     pub(crate) async fn with(settings: GatewaySettings) -> Server {
-        let store = Arc::new(MemoryStore::new(Default::default()));
+        Server::over(MemoryStore::new(Default::default()), settings).await
+    }
+
+    /// A server over this store.
+    pub(crate) async fn over(store: MemoryStore, settings: GatewaySettings) -> Server {
         let env = Env { clock: Arc::new(SystemClock::new()), dice: Arc::new(SystemDice::new()) };
         let engine_settings =
             coretex_engine::api::Settings { drain_grace: coretex_domain::Span(100), ..Default::default() };
-        let engine = Engine::start(store, env, engine_settings).await.expect("the engine starts");
+        let engine =
+            Engine::start(Arc::new(store.clone()), env, engine_settings).await.expect("the engine starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -51,7 +57,7 @@ impl Server {
         });
         let task = tokio::spawn(serving);
         let channel = Channel::from_shared(format!("http://{addr}")).expect("an address").connect_lazy();
-        Server { addr, engine, channel, stop: Some(stop), task }
+        Server { addr, engine, store, channel, stop: Some(stop), task }
     }
 
     /// What every call after this shows.

@@ -12,13 +12,15 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// A method of the contract, as its options describe it.
-struct Found {
-    path: String,
-    permission: String,
-    mutates: bool,
+pub(crate) struct Found {
+    pub(crate) path: String,
+    pub(crate) permission: String,
+    pub(crate) mutates: bool,
+    pub(crate) audited: bool,
+    pub(crate) by_history: bool,
 }
 
-fn methods() -> Vec<Found> {
+pub(crate) fn methods() -> Vec<Found> {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the contract");
     let extension = pool.get_extension_by_name("coretex.v1.access").expect("the option");
     let mut found = Vec::new();
@@ -27,10 +29,13 @@ fn methods() -> Vec<Found> {
             let rule = method.options().get_extension(&extension).into_owned();
             let rule = rule.as_message().expect("a message").clone();
             let field = |name: &str| rule.get_field_by_name(name).expect("a field").into_owned();
+            let is = |name: &str| field(name).as_bool().expect("a truth");
             found.push(Found {
                 path: format!("/{}/{}", service.full_name(), method.name()),
                 permission: field("permission").as_str().expect("a text").to_owned(),
-                mutates: field("mutates").as_bool().expect("a truth"),
+                mutates: is("mutates"),
+                audited: is("audited"),
+                by_history: is("audit_by_history"),
             });
         }
     }
@@ -39,21 +44,33 @@ fn methods() -> Vec<Found> {
 
 /// Calls a method with an empty message; a stream ends after it.
 async fn call(server: &Server, path: &str, key: &str) -> Result<(), Status> {
+    call_with(server, path, key, bytes::Bytes::new()).await
+}
+
+/// Calls a method with this message, and reads the first answer.
+pub(crate) async fn call_with(
+    server: &Server,
+    path: &str,
+    key: &str,
+    message: bytes::Bytes,
+) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(server.channel.clone());
     client.ready().await.expect("a connection");
     let path: PathAndQuery = path.parse().expect("a path");
-    let request = Server::with_key(futures::stream::iter([bytes::Bytes::new()]), key);
+    let request = Server::with_key(futures::stream::iter([message]), key);
     let mut answers = client.streaming(request, path, Raw).await?.into_inner();
     let first = tokio::time::timeout(std::time::Duration::from_millis(300), answers.message()).await;
     first.map_or(Ok(()), |message| message.map(|_| ()))
 }
 
-async fn written(server: &Server) -> String {
+/// Jobs submitted, rows written and groups committed.
+async fn written(server: &Server) -> [u64; 3] {
     let text = server.http("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
-    let is_told = |line: &&str| {
-        line.starts_with("coretex_commit_batch_size_") || line.starts_with("coretex_jobs_submitted_total")
-    };
-    text.lines().filter(is_told).collect::<Vec<_>>().join("\n")
+    ["coretex_jobs_submitted_total ", "coretex_commit_batch_size_sum ", "coretex_commit_batch_size_count "]
+        .map(|name| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|figure| figure.trim().parse().ok()).expect(name)
+        })
 }
 
 #[tokio::test]
@@ -66,10 +83,11 @@ async fn who_only_reads_changes_nothing_by_any_method() {
         .await
         .expect("there is something to change");
     let before = written(&server).await;
-    assert!(before.contains("coretex_jobs_submitted_total 1"), "{before}");
+    assert_eq!(before[0], 1);
     let all = methods();
     let mutating: Vec<&Found> = all.iter().filter(|method| method.mutates).collect();
     assert!(mutating.len() >= 15, "{}", mutating.len());
+    let mut denied = 0;
     for method in mutating {
         for reader in [Role::Viewer, Role::Auditor] {
             let status = call(&server, &method.path, reader.name()).await.expect_err(&method.path);
@@ -78,9 +96,16 @@ async fn who_only_reads_changes_nothing_by_any_method() {
             let known = access::find(&method.permission).expect("a permission of the table");
             assert!(status.message().contains(&format!("`{}`", method.permission)), "{status:?}");
             assert!(status.message().contains(&known.roles.names()), "{status:?}");
+            denied += 1;
         }
     }
-    assert_eq!(written(&server).await, before, "nothing was written");
+    let [jobs, rows, groups] = before;
+    // Of each denial its record, and where the chain of records ends.
+    assert_eq!(
+        written(&server).await,
+        [jobs, rows + 2 * denied, groups + denied],
+        "nothing else was written"
+    );
     server.stop().await;
 }
 

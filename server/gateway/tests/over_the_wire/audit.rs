@@ -1,0 +1,329 @@
+//! What calls leave in the audit.
+
+use crate::access::roles::{Found, call_with, methods};
+use crate::access::{keys, server_of_roles};
+use crate::running_server::{Out, Server, frame, hello, reason, spec};
+use bytes::Bytes;
+use coretex_contract::v1 as pb;
+use coretex_domain::Refusal;
+use coretex_domain::access::{self, Role};
+use coretex_domain::resource::Kind;
+use coretex_engine::Engine;
+use coretex_engine::audit::Record;
+use coretex_engine::clock::{SystemClock, SystemDice};
+use coretex_gateway::{Access, GatewaySettings};
+use coretex_ports::memory::{Fault, Faults, MemoryStore, Settings};
+use coretex_ports::{Env, Group, StoreError, Write};
+use prost::Message;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tonic::{Code, Status};
+
+const ADMIN: &str = "admin";
+
+async fn records(engine: &Engine, after: u64) -> Vec<Record> {
+    let after = (after > 0).then_some(after);
+    let found: Result<(Vec<Record>, bool), Refusal> = engine.audit_records(false, after, 10_000).await;
+    found.expect("readable").0
+}
+
+async fn last(server: &Server) -> u64 {
+    records(&server.engine, 0).await.last().map_or(0, |record| record.sequence)
+}
+
+/// The name of a code in a record, from what the caller was told.
+fn outcome(answer: &Result<(), Status>) -> String {
+    let code = answer.as_ref().map_or_else(Status::code, |()| Code::Ok);
+    match code {
+        Code::Ok => "OK".into(),
+        code => format!("{code:?}").chars().fold(String::new(), |mut name, letter| {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+            name
+        }),
+    }
+}
+
+async fn submit(server: &Server, topic: &str) -> String {
+    let request = pb::SubmitJobRequest { spec: Some(spec(topic)), ..Default::default() };
+    let reply = server.jobs().submit_job(Server::with_key(request, ADMIN)).await.expect("accepted");
+    reply.into_inner().job.expect("a job").job_id
+}
+
+/// A call, what it is done to, and whether it is done.
+struct Asked {
+    message: Bytes,
+    subject: String,
+    is_done: bool,
+}
+
+fn asked(message: &impl Message, subject: &str) -> Asked {
+    Asked { message: message.encode_to_vec().into(), subject: subject.into(), is_done: true }
+}
+
+const POLICY: &str = "{ name: default, default: allow, rules: [{ id: a, match: { topics: [sys.destroy] }, verdict: deny, reason: no }] }";
+
+/// A good call of every method that changes something.
+async fn good_call(server: &Server, method: &str) -> Asked {
+    let (worker_id, topic) = ("w1".to_owned(), "job.a".to_owned());
+    let specs = vec![spec("job.a"), spec("job.b")];
+    match method {
+        "SubmitJob" | "SubmitJobStream" => {
+            asked(&pb::SubmitJobRequest { spec: Some(spec("job.a")), ..Default::default() }, "")
+        }
+        "BatchSubmitJobs" => asked(&pb::BatchSubmitJobsRequest { specs, ..Default::default() }, ""),
+        "RunJob" => {
+            let timeout = Some(coretex_contract::Duration { seconds: 0, nanos: 0 });
+            asked(&pb::RunJobRequest { spec: Some(spec("job.a")), timeout, ..Default::default() }, "")
+        }
+        "Connect" => asked(&frame(Out::Hello(hello(&["job.z"]))), ""),
+        "PollJobs" => {
+            let timeout = Some(coretex_contract::Duration { seconds: 0, nanos: 0 });
+            let topics = vec!["job.z".to_owned()];
+            asked(&pb::PollJobsRequest { worker_id, topics, timeout, max_jobs: 1, ..Default::default() }, "")
+        }
+        "ReportJobs" => asked(&pb::ReportJobsRequest::default(), ""),
+        "CancelJob" => {
+            let job_id = submit(server, "job.a").await;
+            asked(&pb::CancelJobRequest { job_id: job_id.clone(), ..Default::default() }, &job_id)
+        }
+        "RetryJob" => {
+            let job_id = submit(server, "sys.destroy").await;
+            asked(&pb::RetryJobRequest { job_id: job_id.clone(), ..Default::default() }, &job_id)
+        }
+        "RetryDeadLetter" => {
+            let id = submit(server, "sys.destroy").await;
+            let request = pb::RetryDeadLetterRequest { dead_letter_id: id.clone(), ..Default::default() };
+            asked(&request, &id)
+        }
+        "DeleteDeadLetter" => {
+            let id = submit(server, "sys.destroy").await;
+            let request = pb::DeleteDeadLetterRequest { dead_letter_id: id.clone(), ..Default::default() };
+            asked(&request, &id)
+        }
+        "BatchRetryDeadLetters" => {
+            asked(&pb::BatchRetryDeadLettersRequest { all: true, ..Default::default() }, "all")
+        }
+        "PurgeDeadLetters" => asked(&pb::PurgeDeadLettersRequest { all: true, ..Default::default() }, "all"),
+        "ApplyPolicy" => {
+            let (name, yaml) = ("default".into(), POLICY.into());
+            asked(&pb::ApplyPolicyRequest { name, yaml, ..Default::default() }, "default")
+        }
+        "RollbackPolicy" => {
+            let name = "default".into();
+            asked(&pb::RollbackPolicyRequest { name, version: 1, ..Default::default() }, "default")
+        }
+        "DeletePolicy" => {
+            asked(&pb::DeletePolicyRequest { name: "default".into(), ..Default::default() }, "default")
+        }
+        "UpdateTopic" => asked(&pb::UpdateTopicRequest { topic, ..Default::default() }, "job.a"),
+        "PauseTopic" => asked(&pb::PauseTopicRequest { topic, ..Default::default() }, "job.a"),
+        "ResumeTopic" => asked(&pb::ResumeTopicRequest { topic, ..Default::default() }, "job.a"),
+        "DrainWorker" => {
+            let poll = good_call_of_poll();
+            call_with(server, "/coretex.v1.WorkerService/PollJobs", ADMIN, poll).await.expect("a worker");
+            asked(&pb::DrainWorkerRequest { worker_id, ..Default::default() }, "w1")
+        }
+        "DrainNode" => {
+            asked(&pb::DrainNodeRequest { node_id: "local".into(), ..Default::default() }, "local")
+        }
+        "BackupStore" => {
+            let directory = "/nowhere/backup".to_owned();
+            let message = pb::BackupStoreRequest { directory, ..Default::default() };
+            // This store has no backups.
+            Asked { is_done: false, ..asked(&message, "/nowhere/backup") }
+        }
+        other => panic!("{other} changes something, and this test does not know how to call it"),
+    }
+}
+
+fn good_call_of_poll() -> Bytes {
+    let timeout = Some(coretex_contract::Duration { seconds: 0, nanos: 0 });
+    let (worker_id, topics) = ("w1".to_owned(), vec!["job.z".to_owned()]);
+    let request = pb::PollJobsRequest { worker_id, topics, timeout, max_jobs: 1, ..Default::default() };
+    request.encode_to_vec().into()
+}
+
+fn name(method: &Found) -> &str {
+    method.path.rsplit('/').next().expect("a name")
+}
+
+#[tokio::test]
+async fn each_change_leaves_one_record_and_each_submit_none() {
+    let server = server_of_roles().await;
+    let all = methods();
+    let changing = all.iter().filter(|m| m.audited && name(m) != "DrainNode");
+    let leaving = all.iter().filter(|m| name(m) == "DrainNode");
+    let (mut recorded, mut by_history) = (0, 0);
+    for method in changing.chain(leaving) {
+        let good = good_call(&server, name(method)).await;
+        let before = last(&server).await;
+        let answer = call_with(&server, &method.path, ADMIN, good.message).await;
+        let found = records(&server.engine, before).await;
+        // `ReportJobs` and the like may be refused here: that one, too, is said by the record.
+        if method.by_history {
+            let is_refused = usize::from(answer.is_err());
+            assert_eq!(found.len(), is_refused, "{}: {answer:?} {found:#?}", method.path);
+            by_history += 1;
+            continue;
+        }
+        assert_eq!(answer.is_ok(), good.is_done, "{}: {answer:?}", method.path);
+        let [record] = found.as_slice() else { panic!("{}: {found:#?}", method.path) };
+        let service = method.path.trim_start_matches("/coretex.v1.");
+        assert_eq!(*record.method, *service);
+        assert_eq!((&*record.actor, &*record.actor_kind), (ADMIN, "key"));
+        assert_eq!((&*record.namespace, &*record.address), ("default", "127.0.0.1"));
+        assert_eq!(*record.outcome, *outcome(&answer), "{}", method.path);
+        assert_eq!(*record.reason, *answer.as_ref().err().map(reason).unwrap_or_default());
+        assert_eq!(*record.subject, *good.subject, "{}", method.path);
+        assert!(!record.request_id.is_empty());
+        recorded += 1;
+    }
+    assert!(recorded >= 15 && by_history == 7, "{recorded} and {by_history}");
+    let verified = server.engine.verify_audit().await.expect("walked");
+    assert_eq!(verified.broken, None);
+    every_job_names_its_submitter(&server).await;
+    server.stop().await;
+}
+
+async fn every_job_names_its_submitter(server: &Server) {
+    let request = Server::with_key(pb::ListJobsRequest { page_size: 1_000, ..Default::default() }, ADMIN);
+    let jobs = server.jobs().list_jobs(request).await.expect("listed").into_inner().jobs;
+    assert!(jobs.len() >= 6, "{}", jobs.len());
+    for job in jobs {
+        let request = pb::GetJobHistoryRequest { job_id: job.job_id, ..Default::default() };
+        let reply = server.jobs().get_job_history(Server::with_key(request, ADMIN)).await.expect("told");
+        let first = reply.into_inner().events.into_iter().next().expect("an event");
+        assert_eq!(first.actor, ADMIN, "{first:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_leaves_one_record_whatever_the_method() {
+    let server = server_of_roles().await;
+    let mut denied = 0;
+    for method in methods() {
+        let known = access::find(&method.permission).expect("a permission of the table");
+        let Some(role) = Role::ALL.into_iter().find(|role| !known.roles.has(*role)) else { continue };
+        let before = last(&server).await;
+        let refused = call_with(&server, &method.path, role.name(), Bytes::new()).await.expect_err("denied");
+        assert_eq!(refused.code(), Code::PermissionDenied, "{}", method.path);
+        let found = records(&server.engine, before).await;
+        let [record] = found.as_slice() else { panic!("{}: {found:#?}", method.path) };
+        let expected = ("PERMISSION_DENIED", "PERMISSION_DENIED", role.name());
+        assert_eq!((&*record.outcome, &*record.reason, &*record.actor), expected);
+        denied += 1;
+    }
+    assert!(denied >= 45, "{denied}");
+    // Where one may, and there is nothing there or something is wrong, a read leaves none.
+    let before = last(&server).await;
+    for key in ["viewer", ADMIN] {
+        let request = pb::GetJobRequest { job_id: "nowhere".into(), ..Default::default() };
+        server.jobs().get_job(Server::with_key(request, key)).await.expect_err("not there");
+    }
+    assert_eq!(last(&server).await, before);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_credentials_leaves_twenty_records_and_a_count() {
+    let server = server_of_roles().await;
+    for _ in 0..300 {
+        let request = pb::CancelJobRequest { job_id: "a".into(), ..Default::default() };
+        server.jobs().cancel_job(Server::with_key(request, "wrong")).await.expect_err("refused");
+    }
+    let found = records(&server.engine, 0).await;
+    assert_eq!(found.len(), 20);
+    assert!(found.iter().all(|record| record.actor.is_empty() && *record.method == *"JobService/CancelJob"));
+    assert_eq!(found.iter().filter(|record| *record.reason == *"CREDENTIAL_INVALID").count(), 10);
+    assert_eq!(found.iter().filter(|record| *record.reason == *"RATE_LIMITED").count(), 10);
+    let store = server.store.clone();
+    server.stop().await;
+    let env = Env { clock: Arc::new(SystemClock::new()), dice: Arc::new(SystemDice::new()) };
+    let engine = Engine::start(Arc::new(store.reopen()), env, Default::default()).await.expect("starts");
+    let found = records(&engine, 20).await;
+    let [count] = found.as_slice() else { panic!("{found:#?}") };
+    assert_eq!(&*count.detail, "280 more calls were refused within a minute");
+    assert_eq!((&*count.address, &*count.outcome), ("127.0.0.1", "UNAUTHENTICATED"));
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn refused_submits_of_one_identity_are_recorded_up_to_a_number() {
+    let server = server_of_roles().await;
+    for _ in 0..100 {
+        let request = pb::SubmitJobRequest { spec: Some(spec("not a topic")), ..Default::default() };
+        let refused = server.jobs().submit_job(Server::with_key(request, "submitter")).await;
+        assert_eq!(refused.expect_err("refused").code(), Code::InvalidArgument);
+    }
+    assert_eq!(records(&server.engine, 0).await.len(), 20);
+    server.stop().await;
+}
+
+/// Refuses groups with audit records while it is told to.
+#[derive(Default)]
+struct NoAudit(AtomicBool);
+
+impl Faults for NoAudit {
+    fn on_commit(&self, group: &Group) -> Fault {
+        let is_audit = |write: &Write| matches!(write, Write::Resource(one) if one.kind == Kind::Audit);
+        match self.0.load(Ordering::Acquire) && group.writes.iter().any(is_audit) {
+            true => Fault::Refuse(StoreError::DiskFull),
+            false => Fault::Pass,
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_its_record_a_change_is_refused_before_it_is_made() {
+    let faults = Arc::new(NoAudit::default());
+    let store = MemoryStore::new(Settings { faults: Some(faults.clone()), ..Default::default() });
+    let named = [("admin", "admin", &[][..], Role::Admin)];
+    let access = Access::closed().keys(keys(&named));
+    let server = Server::over(store, GatewaySettings { access, ..Default::default() }).await;
+    let cancel = async |job_id: &str| {
+        let request = pb::CancelJobRequest { job_id: job_id.into(), ..Default::default() };
+        let answer = server.jobs().cancel_job(Server::with_key(request, ADMIN)).await;
+        answer.map(|_| "done".to_owned()).unwrap_or_else(|status| reason(&status))
+    };
+    let state = async |job_id: &str| {
+        let request = pb::GetJobRequest { job_id: job_id.into(), ..Default::default() };
+        let reply = server.jobs().get_job(Server::with_key(request, ADMIN)).await.expect("reads go on");
+        reply.into_inner().job.expect("a job").state()
+    };
+    let (one, two) = (submit(&server, "job.a").await, submit(&server, "job.a").await);
+    faults.0.store(true, Ordering::Release);
+    assert_eq!(cancel(&one).await, "OUTCOME_UNKNOWN", "nobody could know before");
+    assert_eq!(cancel(&two).await, "STORE_UNAVAILABLE");
+    assert_eq!(state(&two).await, pb::JobState::Scheduled, "nothing was done");
+    submit(&server, "job.a").await;
+    assert_eq!(records(&server.engine, 0).await, []);
+    faults.0.store(false, Ordering::Release);
+    assert_eq!(cancel(&two).await, "STORE_UNAVAILABLE", "its record shows that records are written again");
+    assert_eq!(cancel(&two).await, "done");
+    assert_eq!(state(&two).await, pb::JobState::Cancelled);
+    let found = records(&server.engine, 0).await;
+    let outcomes: Vec<&str> = found.iter().map(|record| &*record.outcome).collect();
+    assert_eq!(outcomes, ["UNAVAILABLE", "OK"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_leaves_a_record_of_why() {
+    let server = server_of_roles().await;
+    let (send, frames) = tokio::sync::mpsc::channel::<pb::ConnectRequest>(1);
+    let frames = futures::stream::unfold(frames, |mut f| async move { f.recv().await.map(|one| (one, f)) });
+    let opened = server.workers().connect(Server::with_key(frames, "worker")).await;
+    let mut stream = opened.expect("opened").into_inner();
+    send.send(frame(Out::Credit(pb::Credit::default()))).await.expect("room");
+    let refused = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.expect("an end");
+    let refused = refused.expect_err("hello comes first");
+    let found = records(&server.engine, 0).await;
+    let [record] = found.as_slice() else { panic!("{found:#?}") };
+    assert_eq!((&*record.method, &*record.actor), ("WorkerService/Connect", "worker"));
+    assert_eq!(*record.reason, *reason(&refused));
+    server.stop().await;
+}
