@@ -99,12 +99,20 @@ impl Config {
     }
 }
 
+/// A scope as it stands in the audit: `system`, `org`, `team:NAME` …
+fn named(scope: Option<&pb::ConfigScope>) -> String {
+    let Some(scope) = scope else { return String::new() };
+    let level = scope.level().as_str_name().trim_start_matches("CONFIG_LEVEL_").to_ascii_lowercase();
+    if scope.id.is_empty() { level } else { format!("{level}:{}", scope.id) }
+}
+
 #[tonic::async_trait]
 impl pb::config_service_server::ConfigService for Config {
     type WatchConfigStream = Replies<pb::WatchConfigResponse>;
 
     async fn set_config(&self, request: Request<pb::SetConfigRequest>) -> Answer<pb::SetConfigResponse> {
         let call = Call::of(&request);
+        call.subject(&named(request.get_ref().scope.as_ref()));
         call.answer(self.set(&call, request.into_inner()).await)
     }
 
@@ -134,6 +142,7 @@ impl pb::config_service_server::ConfigService for Config {
         request: Request<pb::DeleteConfigRequest>,
     ) -> Answer<pb::DeleteConfigResponse> {
         let call = Call::of(&request);
+        call.subject(&named(request.get_ref().scope.as_ref()));
         call.answer(self.delete(&call, request.into_inner()).await)
     }
 
@@ -150,6 +159,7 @@ impl pb::config_service_server::ConfigService for Config {
         request: Request<pb::RollbackConfigRequest>,
     ) -> Answer<pb::RollbackConfigResponse> {
         let call = Call::of(&request);
+        call.subject(&named(request.get_ref().scope.as_ref()));
         call.answer(self.rollback(&call, request.into_inner()).await)
     }
 
@@ -167,6 +177,7 @@ impl pb::config_service_server::ConfigService for Config {
         request: Request<pb::SetConfigSchemaRequest>,
     ) -> Answer<pb::SetConfigSchemaResponse> {
         let call = Call::of(&request);
+        call.subject(&named(request.get_ref().scope.as_ref()));
         call.answer(self.set_schema(&call, request.into_inner()).await)
     }
 
@@ -183,6 +194,7 @@ impl pb::config_service_server::ConfigService for Config {
         request: Request<pb::DeleteConfigSchemaRequest>,
     ) -> Answer<pb::DeleteConfigSchemaResponse> {
         let call = Call::of(&request);
+        call.subject(&named(request.get_ref().scope.as_ref()));
         call.answer(self.delete_schema(&call, request.into_inner()).await)
     }
 }

@@ -4,7 +4,7 @@ use crate::access::roles::{Found, call_with, methods};
 use crate::access::{keys, server_of_roles};
 use crate::running_server::{Out, Server, frame, hello, reason, spec};
 use bytes::Bytes;
-use coretex_contract::v1 as pb;
+use coretex_contract::{Struct, Value, v1 as pb, value};
 use coretex_domain::Refusal;
 use coretex_domain::access::{self, Role};
 use coretex_domain::resource::Kind;
@@ -136,8 +136,41 @@ async fn good_call(server: &Server, method: &str) -> Asked {
             // This store has no backups.
             Asked { is_done: false, ..asked(&message, "/nowhere/backup") }
         }
+        other => good_call_of_config(other),
+    }
+}
+
+fn good_call_of_config(method: &str) -> Asked {
+    match method {
+        "SetConfig" => {
+            let message = pb::SetConfigRequest { scope: org(), data: object("n"), ..Default::default() };
+            asked(&message, "org")
+        }
+        "DeleteConfig" => asked(&pb::DeleteConfigRequest { scope: org(), ..Default::default() }, "org"),
+        "RollbackConfig" => {
+            let message = pb::RollbackConfigRequest { scope: org(), to_revision: 1, ..Default::default() };
+            asked(&message, "org")
+        }
+        "SetConfigSchema" => {
+            let (prefix, schema) = ("llm".to_owned(), object("type"));
+            asked(&pb::SetConfigSchemaRequest { scope: org(), prefix, schema, ..Default::default() }, "org")
+        }
+        "DeleteConfigSchema" => {
+            let prefix = "llm".to_owned();
+            asked(&pb::DeleteConfigSchemaRequest { scope: org(), prefix, ..Default::default() }, "org")
+        }
         other => panic!("{other} changes something, and this test does not know how to call it"),
     }
+}
+
+fn org() -> Option<pb::ConfigScope> {
+    Some(pb::ConfigScope { level: pb::ConfigLevel::Org.into(), ..Default::default() })
+}
+
+/// A map with one text.
+fn object(key: &str) -> Option<Struct> {
+    let text = Value { kind: Some(value::Kind::StringValue("object".into())) };
+    Some(Struct { fields: [(key.to_owned(), text)].into() })
 }
 
 fn good_call_of_poll() -> Bytes {
