@@ -75,6 +75,13 @@ impl v1::JobEventType {
     }
 }
 
+impl v1::ApprovalState {
+    /// The state as filters and the command line write it, for example `PENDING`.
+    pub fn short_name(self) -> &'static str {
+        strip(self.as_str_name(), "APPROVAL_STATE_")
+    }
+}
+
 impl v1::Payload {
     /// A payload of bytes.
     pub fn data(content_type: impl Into<String>, data: impl Into<bytes::Bytes>) -> Self {

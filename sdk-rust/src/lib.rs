@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod approval;
 mod client;
 mod config;
 mod constraints;
@@ -20,6 +21,7 @@ mod time;
 mod verdict;
 mod worker;
 
+pub use approval::*;
 pub use client::*;
 pub use config::*;
 pub use constraints::{BudgetLeft, Constraints, Redaction};

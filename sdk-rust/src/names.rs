@@ -207,6 +207,44 @@ named! {
 }
 
 named! {
+    /// Where an approval stands.
+    ApprovalState {
+        /// People are asked.
+        Pending = "PENDING",
+        /// Enough of them said yes.
+        Approved = "APPROVED",
+        /// One of them said no.
+        Rejected = "REJECTED",
+        /// Nobody decided in time.
+        Expired = "EXPIRED",
+        /// The policies or the input changed: it would be an answer to another question.
+        Voided = "VOIDED",
+        /// The job ended meanwhile.
+        Cancelled = "CANCELLED",
+    }
+}
+
+named! {
+    /// Yes or no.
+    ApprovalChoice {
+        /// Yes.
+        Approve = "APPROVE",
+        /// No.
+        Reject = "REJECT",
+    }
+}
+
+named! {
+    /// What silence means.
+    ApprovalExpiry {
+        /// The job is denied.
+        Reject = "REJECT",
+        /// The job may run.
+        Approve = "APPROVE",
+    }
+}
+
+named! {
     /// What can keep a job where it is.
     JobCauseKind {
         /// It is terminal.

@@ -90,6 +90,12 @@ impl Raw {
         v1::dlq_service_client::DlqServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `ApprovalService`.
+    pub fn approvals(&self) -> v1::approval_service_client::ApprovalServiceClient<Wire> {
+        v1::approval_service_client::ApprovalServiceClient::new(self.wire())
+            .max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `SafetyService`.
     pub fn safety(&self) -> v1::safety_service_client::SafetyServiceClient<Wire> {
         v1::safety_service_client::SafetyServiceClient::new(self.wire())

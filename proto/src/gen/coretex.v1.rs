@@ -1244,1809 +1244,6 @@ pub mod admin_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// What somebody did, or was refused.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AuditRecord {
-    /// Place in the chain, from 1, without gaps.
-    #[prost(uint64, tag = "1")]
-    pub sequence: u64,
-    /// When it was written.
-    #[prost(message, optional, tag = "2")]
-    pub time: ::core::option::Option<::prost_types::Timestamp>,
-    /// The identity. Empty when nobody was asked to log in, or nobody known was there.
-    #[prost(string, tag = "3")]
-    pub actor: ::prost::alloc::string::String,
-    /// How the identity was established: `anonymous`, `key`, `token`, `certificate` or `system`.
-    #[prost(string, tag = "4")]
-    pub actor_kind: ::prost::alloc::string::String,
-    /// Namespace of the call.
-    #[prost(string, tag = "5")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Method, as `JobService/CancelJob`. Empty in a record that counts refusals.
-    #[prost(string, tag = "6")]
-    pub method: ::prost::alloc::string::String,
-    /// What it was done to, for example a job id. Empty where the call names nothing.
-    #[prost(string, tag = "7")]
-    pub subject: ::prost::alloc::string::String,
-    /// `OK`, or the gRPC code of the refusal, for example `PERMISSION_DENIED`.
-    #[prost(string, tag = "8")]
-    pub outcome: ::prost::alloc::string::String,
-    /// Reason of a refusal, for example `JOB_TERMINAL`.
-    #[prost(string, tag = "9")]
-    pub reason: ::prost::alloc::string::String,
-    /// Request id of the call, as the reply named it.
-    #[prost(string, tag = "10")]
-    pub request_id: ::prost::alloc::string::String,
-    /// Network address of the caller.
-    #[prost(string, tag = "11")]
-    pub address: ::prost::alloc::string::String,
-    /// What else there is to say, in words.
-    #[prost(string, tag = "12")]
-    pub detail: ::prost::alloc::string::String,
-    /// Hash of the record before; 64 zeroes for the first.
-    #[prost(string, tag = "13")]
-    pub previous: ::prost::alloc::string::String,
-    /// BLAKE3 over everything above, 64 hexadecimal digits.
-    #[prost(string, tag = "14")]
-    pub hash: ::prost::alloc::string::String,
-}
-/// Request of ListAuditRecords.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListAuditRecordsRequest {
-    /// Fields: `actor`, `namespace`, `method`, `subject`, `outcome`, `reason`, `request_id`, `time`. Empty: all.
-    #[prost(string, tag = "1")]
-    pub filter: ::prost::alloc::string::String,
-    /// Most records of a page, up to 1,000. Default 50. A page may be short and still have a next token.
-    #[prost(int32, tag = "2")]
-    pub page_size: i32,
-    /// From the page before; the other fields must be the same.
-    #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
-    /// `sequence desc` (default) or `sequence asc`.
-    #[prost(string, tag = "4")]
-    pub order_by: ::prost::alloc::string::String,
-}
-/// Response of ListAuditRecords.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListAuditRecordsResponse {
-    /// The records.
-    #[prost(message, repeated, tag = "1")]
-    pub records: ::prost::alloc::vec::Vec<AuditRecord>,
-    /// Empty on the last page.
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Request of VerifyAuditRecords.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VerifyAuditRecordsRequest {}
-/// Response of VerifyAuditRecords.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VerifyAuditRecordsResponse {
-    /// Whether every record that is kept is as it was written, and none is missing between the oldest and the newest.
-    #[prost(bool, tag = "1")]
-    pub sound: bool,
-    /// Records checked.
-    #[prost(uint64, tag = "2")]
-    pub checked: u64,
-    /// Sequence of the oldest record that is kept; those before were removed by retention. 0: none is kept.
-    #[prost(uint64, tag = "3")]
-    pub first_sequence: u64,
-    /// Sequence of the newest record.
-    #[prost(uint64, tag = "4")]
-    pub last_sequence: u64,
-    /// Hash of the newest record. Whoever keeps it elsewhere can later prove that nothing before it was changed.
-    #[prost(string, tag = "5")]
-    pub last_hash: ::prost::alloc::string::String,
-    /// Where the chain is broken first. 0: nowhere.
-    #[prost(uint64, tag = "6")]
-    pub broken_sequence: u64,
-    /// How it is broken.
-    #[prost(string, tag = "7")]
-    pub broken: ::prost::alloc::string::String,
-}
-/// Generated client implementations.
-pub mod audit_service_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
-    use tonic::codegen::*;
-    /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
-    ///
-    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. A call of any method
-    /// that is refused for lack of a credential or a permission leaves one too. What submits and workers do is recorded in the histories of jobs
-    /// instead, with their identity. Of wrong credentials, 20 in a minute are recorded for one address, and then their count.
-    /// A call whose record cannot be written is refused with UNAVAILABLE `STORE_UNAVAILABLE` before it is done, or `OUTCOME_UNKNOWN` after.
-    /// `coretex-namespace` is ignored; a caller that may use some namespaces only sees the records of those.
-    #[derive(Debug, Clone)]
-    pub struct AuditServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl<T> AuditServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> AuditServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
-                >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            AuditServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Lists records, newest first unless asked otherwise.
-        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
-        pub async fn list_audit_records(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListAuditRecordsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListAuditRecordsResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuditService/ListAuditRecords");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuditService", "ListAuditRecords"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Walks every record that is kept and checks the chain. Reads all of them: takes about a second per hundred thousand.
-        pub async fn verify_audit_records(
-            &mut self,
-            request: impl tonic::IntoRequest<super::VerifyAuditRecordsRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyAuditRecordsResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuditService/VerifyAuditRecords");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuditService", "VerifyAuditRecords"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod audit_service_server {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with AuditServiceServer.
-    #[async_trait]
-    pub trait AuditService: std::marker::Send + std::marker::Sync + 'static {
-        /// Lists records, newest first unless asked otherwise.
-        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
-        async fn list_audit_records(
-            &self,
-            request: tonic::Request<super::ListAuditRecordsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListAuditRecordsResponse>, tonic::Status>;
-        /// Walks every record that is kept and checks the chain. Reads all of them: takes about a second per hundred thousand.
-        async fn verify_audit_records(
-            &self,
-            request: tonic::Request<super::VerifyAuditRecordsRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyAuditRecordsResponse>, tonic::Status>;
-    }
-    /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
-    ///
-    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. A call of any method
-    /// that is refused for lack of a credential or a permission leaves one too. What submits and workers do is recorded in the histories of jobs
-    /// instead, with their identity. Of wrong credentials, 20 in a minute are recorded for one address, and then their count.
-    /// A call whose record cannot be written is refused with UNAVAILABLE `STORE_UNAVAILABLE` before it is done, or `OUTCOME_UNKNOWN` after.
-    /// `coretex-namespace` is ignored; a caller that may use some namespaces only sees the records of those.
-    #[derive(Debug)]
-    pub struct AuditServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> AuditServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for AuditServiceServer<T>
-    where
-        T: AuditService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/coretex.v1.AuditService/ListAuditRecords" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListAuditRecordsSvc<T: AuditService>(pub Arc<T>);
-                    impl<T: AuditService> tonic::server::UnaryService<super::ListAuditRecordsRequest> for ListAuditRecordsSvc<T> {
-                        type Response = super::ListAuditRecordsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListAuditRecordsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as AuditService>::list_audit_records(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListAuditRecordsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.AuditService/VerifyAuditRecords" => {
-                    #[allow(non_camel_case_types)]
-                    struct VerifyAuditRecordsSvc<T: AuditService>(pub Arc<T>);
-                    impl<T: AuditService> tonic::server::UnaryService<super::VerifyAuditRecordsRequest>
-                        for VerifyAuditRecordsSvc<T>
-                    {
-                        type Response = super::VerifyAuditRecordsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::VerifyAuditRecordsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as AuditService>::verify_audit_records(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = VerifyAuditRecordsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
-            }
-        }
-    }
-    impl<T> Clone for AuditServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "coretex.v1.AuditService";
-    impl<T> tonic::server::NamedService for AuditServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
-/// What a configuration is for.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ConfigScope {
-    /// Level.
-    #[prost(enumeration = "ConfigLevel", tag = "1")]
-    pub level: i32,
-    /// Name of the team, workflow or step: `[A-Za-z0-9][A-Za-z0-9._@:/+=_-]{0,127}`. Empty at level SYSTEM; at level ORG empty or the namespace of the call.
-    #[prost(string, tag = "2")]
-    pub id: ::prost::alloc::string::String,
-}
-/// The configuration of one scope.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Config {
-    /// What it is for.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// The data. Left out by the BASIC view, and after a delete.
-    #[prost(message, optional, tag = "2")]
-    pub data: ::core::option::Option<::prost_types::Struct>,
-    /// Rises by one with each change of the scope, deletes included.
-    #[prost(uint64, tag = "3")]
-    pub revision: u64,
-    /// First change of the scope.
-    #[prost(message, optional, tag = "4")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// This change. No two changes of configuration have the same time.
-    #[prost(message, optional, tag = "5")]
-    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Who made this change. Empty when nobody was asked to log in.
-    #[prost(string, tag = "6")]
-    pub actor: ::prost::alloc::string::String,
-    /// Why, in the words of that caller.
-    #[prost(string, tag = "7")]
-    pub comment: ::prost::alloc::string::String,
-}
-/// One revision of a scope.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ConfigRevision {
-    /// The scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// Its number.
-    #[prost(uint64, tag = "2")]
-    pub revision: u64,
-    /// The data from then on. Unset after a delete.
-    #[prost(message, optional, tag = "3")]
-    pub data: ::core::option::Option<::prost_types::Struct>,
-    /// When it was made.
-    #[prost(message, optional, tag = "4")]
-    pub time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Who made it. Empty when nobody was asked to log in.
-    #[prost(string, tag = "5")]
-    pub actor: ::prost::alloc::string::String,
-    /// Why, in the words of that caller.
-    #[prost(string, tag = "6")]
-    pub comment: ::prost::alloc::string::String,
-    /// How it was made.
-    #[prost(enumeration = "ConfigChange", tag = "7")]
-    pub change: i32,
-    /// For a rollback, the revision whose data it has.
-    #[prost(uint64, tag = "8")]
-    pub restored_revision: u64,
-}
-/// A layer of an effective configuration.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ConfigSource {
-    /// Level.
-    #[prost(enumeration = "ConfigLevel", tag = "1")]
-    pub level: i32,
-    /// Name at that level; the namespace at level ORG, empty at level SYSTEM.
-    #[prost(string, tag = "2")]
-    pub id: ::prost::alloc::string::String,
-    /// Revision of that scope.
-    #[prost(uint64, tag = "3")]
-    pub revision: u64,
-}
-/// A schema for a part of the configuration. Served words: type, enum, const, minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLength, maxLength,
-/// pattern, items, minItems, maxItems, properties, required, additionalProperties, propertyNames; and those that only describe.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ConfigSchema {
-    /// The scope it is set at: it binds that scope, at level ORG all scopes of the namespace, at level SYSTEM all scopes.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// Path of the part, keys joined by dots. Empty for the whole.
-    #[prost(string, tag = "2")]
-    pub prefix: ::prost::alloc::string::String,
-    /// The schema.
-    #[prost(message, optional, tag = "3")]
-    pub schema: ::core::option::Option<::prost_types::Struct>,
-    /// Rises by one with each change of it.
-    #[prost(uint64, tag = "4")]
-    pub revision: u64,
-    /// When it was first set.
-    #[prost(message, optional, tag = "5")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Last change.
-    #[prost(message, optional, tag = "6")]
-    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Who made the last change.
-    #[prost(string, tag = "7")]
-    pub actor: ::prost::alloc::string::String,
-}
-/// Changes the configuration of a scope.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SetConfigRequest {
-    /// Which scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// The data: nested at most 32 deep, at most 10,000 leaves and 256 KiB as canonical JSON; keys `\[A-Za-z0-9_.-\]{1,128}`.
-    #[prost(message, optional, tag = "2")]
-    pub data: ::core::option::Option<::prost_types::Struct>,
-    /// Change only if the scope is at this revision. 0: whatever it is at.
-    #[prost(uint64, tag = "3")]
-    pub revision: u64,
-    /// Takes `data` as a merge patch (RFC 7396) of what the scope has: null removes a key of the scope's own.
-    #[prost(bool, tag = "4")]
-    pub merge: bool,
-    /// Why, for the history. At most 1,024 bytes.
-    #[prost(string, tag = "5")]
-    pub comment: ::prost::alloc::string::String,
-    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
-    #[prost(string, tag = "6")]
-    pub request_id: ::prost::alloc::string::String,
-}
-/// The scope as it is now.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SetConfigResponse {
-    /// The new revision.
-    #[prost(message, optional, tag = "1")]
-    pub config: ::core::option::Option<Config>,
-}
-/// Asks for the configuration of one scope.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetConfigRequest {
-    /// Which scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-}
-/// The configuration of one scope.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetConfigResponse {
-    /// As it is now.
-    #[prost(message, optional, tag = "1")]
-    pub config: ::core::option::Option<Config>,
-}
-/// Asks what the layers give together.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetEffectiveConfigRequest {
-    /// Empty or the namespace of the call.
-    #[prost(string, tag = "1")]
-    pub org: ::prost::alloc::string::String,
-    /// Team. Empty for none.
-    #[prost(string, tag = "2")]
-    pub team: ::prost::alloc::string::String,
-    /// Workflow. Empty for none.
-    #[prost(string, tag = "3")]
-    pub workflow: ::prost::alloc::string::String,
-    /// Step. Empty for none.
-    #[prost(string, tag = "4")]
-    pub step: ::prost::alloc::string::String,
-    /// Instead of the names: the job whose configuration is asked for, as it was submitted.
-    #[prost(string, tag = "5")]
-    pub job_id: ::prost::alloc::string::String,
-    /// Leaves `sources` out.
-    #[prost(bool, tag = "6")]
-    pub omit_sources: bool,
-}
-/// What the layers give together.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetEffectiveConfigResponse {
-    /// The data. Empty where no layer has any.
-    #[prost(message, optional, tag = "1")]
-    pub data: ::core::option::Option<::prost_types::Struct>,
-    /// Path of each leaf to the layer that set it. Keys are joined by dots; a key that holds a dot stands in quotes. Lists and empty maps are leaves.
-    #[prost(btree_map = "string, message", tag = "2")]
-    pub sources: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ConfigSource>,
-    /// BLAKE3 of the data as canonical JSON (keys in order, no space, whole numbers without a fraction), in hex. Equal data has equal digests.
-    #[prost(string, tag = "3")]
-    pub digest: ::prost::alloc::string::String,
-    /// The layers that have a configuration, the lowest first.
-    #[prost(message, repeated, tag = "4")]
-    pub layers: ::prost::alloc::vec::Vec<ConfigSource>,
-}
-/// Asks for a page of scopes.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListConfigsRequest {
-    /// Filter over `level` (SYSTEM, ORG, TEAM, WORKFLOW, STEP), `id` and `actor`.
-    #[prost(string, tag = "1")]
-    pub filter: ::prost::alloc::string::String,
-    /// Rows of a page. Default 50, at most 1,000.
-    #[prost(int32, tag = "2")]
-    pub page_size: i32,
-    /// From the page before.
-    #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
-    /// `scope asc` (default: by level, then id) or `scope desc`.
-    #[prost(string, tag = "4")]
-    pub order_by: ::prost::alloc::string::String,
-    /// BASIC (default) leaves `data` out, FULL has it.
-    #[prost(enumeration = "View", tag = "5")]
-    pub view: i32,
-}
-/// A page of scopes.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListConfigsResponse {
-    /// Scopes with a configuration. A page in the FULL view may be shorter than asked for, to stay below the message limit.
-    #[prost(message, repeated, tag = "1")]
-    pub configs: ::prost::alloc::vec::Vec<Config>,
-    /// For the next page. Empty when nothing is left.
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Takes the configuration of a scope away.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteConfigRequest {
-    /// Which scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// Delete only if the scope is at this revision. 0: whatever it is at.
-    #[prost(uint64, tag = "2")]
-    pub revision: u64,
-    /// Why, for the history. At most 1,024 bytes.
-    #[prost(string, tag = "3")]
-    pub comment: ::prost::alloc::string::String,
-    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
-    #[prost(string, tag = "4")]
-    pub request_id: ::prost::alloc::string::String,
-}
-/// The scope after the delete.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct DeleteConfigResponse {
-    /// The new revision, without data.
-    #[prost(message, optional, tag = "1")]
-    pub config: ::core::option::Option<Config>,
-}
-/// Asks for the revisions of a scope.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetConfigHistoryRequest {
-    /// Which scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// Rows of a page. Default 50, at most 1,000.
-    #[prost(int32, tag = "2")]
-    pub page_size: i32,
-    /// From the page before.
-    #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
-}
-/// A page of revisions.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetConfigHistoryResponse {
-    /// The newest first. A page may be shorter than asked for, to stay below the message limit.
-    #[prost(message, repeated, tag = "1")]
-    pub revisions: ::prost::alloc::vec::Vec<ConfigRevision>,
-    /// For the next page. Empty when nothing is left.
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Goes back to an earlier revision.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RollbackConfigRequest {
-    /// Which scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// The revision whose data is wanted, from 1.
-    #[prost(uint64, tag = "2")]
-    pub to_revision: u64,
-    /// Change only if the scope is at this revision. 0: whatever it is at.
-    #[prost(uint64, tag = "3")]
-    pub revision: u64,
-    /// Why, for the history. At most 1,024 bytes.
-    #[prost(string, tag = "4")]
-    pub comment: ::prost::alloc::string::String,
-    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
-    #[prost(string, tag = "5")]
-    pub request_id: ::prost::alloc::string::String,
-}
-/// The scope as it is now.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RollbackConfigResponse {
-    /// The new revision.
-    #[prost(message, optional, tag = "1")]
-    pub config: ::core::option::Option<Config>,
-}
-/// Asks to follow what the layers give together.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchConfigRequest {
-    /// Empty or the namespace of the call.
-    #[prost(string, tag = "1")]
-    pub org: ::prost::alloc::string::String,
-    /// Team. Empty for none.
-    #[prost(string, tag = "2")]
-    pub team: ::prost::alloc::string::String,
-    /// Workflow. Empty for none.
-    #[prost(string, tag = "3")]
-    pub workflow: ::prost::alloc::string::String,
-    /// Step. Empty for none.
-    #[prost(string, tag = "4")]
-    pub step: ::prost::alloc::string::String,
-    /// From a message of an earlier watch of the same layers: continues exactly after it.
-    #[prost(string, tag = "5")]
-    pub resume_token: ::prost::alloc::string::String,
-}
-/// A state of the effective configuration.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchConfigResponse {
-    /// Why it was sent.
-    #[prost(enumeration = "ConfigWatchKind", tag = "1")]
-    pub kind: i32,
-    /// The data.
-    #[prost(message, optional, tag = "2")]
-    pub data: ::core::option::Option<::prost_types::Struct>,
-    /// Digest of the data, as in GetEffectiveConfig.
-    #[prost(string, tag = "3")]
-    pub digest: ::prost::alloc::string::String,
-    /// The layers that have a configuration, the lowest first.
-    #[prost(message, repeated, tag = "4")]
-    pub layers: ::prost::alloc::vec::Vec<ConfigSource>,
-    /// The revision that led here, without its data. For CHANGED.
-    #[prost(message, optional, tag = "5")]
-    pub change: ::core::option::Option<ConfigRevision>,
-    /// Continue exactly after this message.
-    #[prost(string, tag = "6")]
-    pub resume_token: ::prost::alloc::string::String,
-}
-/// Sets a schema.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SetConfigSchemaRequest {
-    /// The scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// Path of the part, for example `llm`; a dot at its end makes no difference. Empty for the whole.
-    #[prost(string, tag = "2")]
-    pub prefix: ::prost::alloc::string::String,
-    /// The schema, at most 64 KiB as canonical JSON and nested at most 32 deep.
-    #[prost(message, optional, tag = "3")]
-    pub schema: ::core::option::Option<::prost_types::Struct>,
-    /// Change only if the schema is at this revision. 0: whatever it is at.
-    #[prost(uint64, tag = "4")]
-    pub revision: u64,
-    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
-    #[prost(string, tag = "5")]
-    pub request_id: ::prost::alloc::string::String,
-}
-/// The schema as it is now.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SetConfigSchemaResponse {
-    /// The schema.
-    #[prost(message, optional, tag = "1")]
-    pub schema: ::core::option::Option<ConfigSchema>,
-}
-/// Asks for a page of schemas.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListConfigSchemasRequest {
-    /// Filter over `level`, `id` and `prefix`.
-    #[prost(string, tag = "1")]
-    pub filter: ::prost::alloc::string::String,
-    /// Rows of a page. Default 50, at most 1,000.
-    #[prost(int32, tag = "2")]
-    pub page_size: i32,
-    /// From the page before.
-    #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
-    /// `scope asc` (default: by level, id, prefix) or `scope desc`.
-    #[prost(string, tag = "4")]
-    pub order_by: ::prost::alloc::string::String,
-}
-/// A page of schemas.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListConfigSchemasResponse {
-    /// The schemas.
-    #[prost(message, repeated, tag = "1")]
-    pub schemas: ::prost::alloc::vec::Vec<ConfigSchema>,
-    /// For the next page. Empty when nothing is left.
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Takes a schema away.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteConfigSchemaRequest {
-    /// The scope.
-    #[prost(message, optional, tag = "1")]
-    pub scope: ::core::option::Option<ConfigScope>,
-    /// Path of the part.
-    #[prost(string, tag = "2")]
-    pub prefix: ::prost::alloc::string::String,
-    /// Delete only if the schema is at this revision. 0: whatever it is at.
-    #[prost(uint64, tag = "3")]
-    pub revision: u64,
-    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
-    #[prost(string, tag = "4")]
-    pub request_id: ::prost::alloc::string::String,
-}
-/// Says that the schema is gone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteConfigSchemaResponse {
-    /// False when the same call has taken it away before.
-    #[prost(bool, tag = "1")]
-    pub deleted: bool,
-}
-/// How near to the job a scope is. Later levels win.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ConfigLevel {
-    /// Not set. Refused where a level is needed.
-    Unspecified = 0,
-    /// The whole installation.
-    System = 1,
-    /// The namespace.
-    Org = 2,
-    /// A team of the namespace; jobs name theirs by the label `team`.
-    Team = 3,
-    /// A workflow of the namespace; jobs name theirs by the label `workflow`.
-    Workflow = 4,
-    /// A step; jobs name theirs by the label `step`.
-    Step = 5,
-}
-impl ConfigLevel {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "CONFIG_LEVEL_UNSPECIFIED",
-            Self::System => "CONFIG_LEVEL_SYSTEM",
-            Self::Org => "CONFIG_LEVEL_ORG",
-            Self::Team => "CONFIG_LEVEL_TEAM",
-            Self::Workflow => "CONFIG_LEVEL_WORKFLOW",
-            Self::Step => "CONFIG_LEVEL_STEP",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "CONFIG_LEVEL_UNSPECIFIED" => Some(Self::Unspecified),
-            "CONFIG_LEVEL_SYSTEM" => Some(Self::System),
-            "CONFIG_LEVEL_ORG" => Some(Self::Org),
-            "CONFIG_LEVEL_TEAM" => Some(Self::Team),
-            "CONFIG_LEVEL_WORKFLOW" => Some(Self::Workflow),
-            "CONFIG_LEVEL_STEP" => Some(Self::Step),
-            _ => None,
-        }
-    }
-}
-/// What made a revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ConfigChange {
-    /// Never sent.
-    Unspecified = 0,
-    /// SetConfig.
-    Set = 1,
-    /// DeleteConfig. The revision has no data.
-    Delete = 2,
-    /// RollbackConfig.
-    Rollback = 3,
-}
-impl ConfigChange {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "CONFIG_CHANGE_UNSPECIFIED",
-            Self::Set => "CONFIG_CHANGE_SET",
-            Self::Delete => "CONFIG_CHANGE_DELETE",
-            Self::Rollback => "CONFIG_CHANGE_ROLLBACK",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "CONFIG_CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
-            "CONFIG_CHANGE_SET" => Some(Self::Set),
-            "CONFIG_CHANGE_DELETE" => Some(Self::Delete),
-            "CONFIG_CHANGE_ROLLBACK" => Some(Self::Rollback),
-            _ => None,
-        }
-    }
-}
-/// Why a message of a watch was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ConfigWatchKind {
-    /// Never sent.
-    Unspecified = 0,
-    /// The state as it is: at the begin, or after more than 100 changes were missed.
-    Existing = 1,
-    /// The state after `change`.
-    Changed = 2,
-    /// A sign of life after 15 s of silence. It has a resume token only.
-    Current = 3,
-}
-impl ConfigWatchKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "CONFIG_WATCH_KIND_UNSPECIFIED",
-            Self::Existing => "CONFIG_WATCH_KIND_EXISTING",
-            Self::Changed => "CONFIG_WATCH_KIND_CHANGED",
-            Self::Current => "CONFIG_WATCH_KIND_CURRENT",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "CONFIG_WATCH_KIND_UNSPECIFIED" => Some(Self::Unspecified),
-            "CONFIG_WATCH_KIND_EXISTING" => Some(Self::Existing),
-            "CONFIG_WATCH_KIND_CHANGED" => Some(Self::Changed),
-            "CONFIG_WATCH_KIND_CURRENT" => Some(Self::Current),
-            _ => None,
-        }
-    }
-}
-/// Generated client implementations.
-pub mod config_service_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
-    use tonic::codegen::*;
-    /// Configuration in layers: system, org, team, workflow, step. Later layers win. Maps merge key by key, lists and scalars replace, and an explicit null
-    /// takes away what an earlier layer has set.
-    ///
-    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`). It is the org; teams, workflows and steps are names
-    /// within it. The system's layer belongs to the installation: every namespace reads it, only callers that are not bound to some namespaces change it.
-    #[derive(Debug, Clone)]
-    pub struct ConfigServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl<T> ConfigServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> ConfigServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
-                >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            ConfigServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Makes `data` the configuration of a scope, as a new revision. With `merge` only what is named changes.
-        /// Errors: INVALID_ARGUMENT per field; INVALID_ARGUMENT `SCHEMA_VIOLATION` with every violation when a schema of the scope, the org or the system is broken;
-        /// FAILED_PRECONDITION `REVISION_MISMATCH` when the scope has changed since `revision`; PERMISSION_DENIED for the system's scope;
-        /// RESOURCE_EXHAUSTED `TOO_MANY` when the namespace has no room for more.
-        pub async fn set_config(
-            &mut self,
-            request: impl tonic::IntoRequest<super::SetConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetConfigResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/SetConfig");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "SetConfig"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Returns the configuration of one scope, without the layers around it.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope has none.
-        pub async fn get_config(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetConfig");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetConfig"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Returns what the layers give together, and which of them set each leaf: for some team, workflow and step now, or for a job as it was submitted.
-        /// Errors: NOT_FOUND `JOB_NOT_FOUND`; NOT_FOUND `CONFIG_NOT_FOUND` when a revision the job was submitted under is no longer kept;
-        /// RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` when the sources alone are too large: ask again with `omit_sources`.
-        pub async fn get_effective_config(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetEffectiveConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetEffectiveConfigResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetEffectiveConfig");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetEffectiveConfig"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Lists the scopes of the namespace that have a configuration, and the system's.
-        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
-        pub async fn list_configs(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListConfigsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListConfigsResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/ListConfigs");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "ListConfigs"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Takes the configuration of a scope away. Its history stays, and revisions go on from it.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT `SCHEMA_VIOLATION` when what is left breaks a schema.
-        pub async fn delete_config(
-            &mut self,
-            request: impl tonic::IntoRequest<super::DeleteConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::DeleteConfigResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/DeleteConfig");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "DeleteConfig"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Lists the revisions of a scope, the newest first. The newest 1,000 are kept.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope never had a configuration; PERMISSION_DENIED for the system's scope.
-        pub async fn get_config_history(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetConfigHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetConfigHistoryResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetConfigHistory");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetConfigHistory"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Makes the data of an earlier revision the newest one, as a new revision.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when that revision is not kept; otherwise as SetConfig.
-        pub async fn rollback_config(
-            &mut self,
-            request: impl tonic::IntoRequest<super::RollbackConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackConfigResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/RollbackConfig");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "RollbackConfig"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Streams the effective configuration: as it is first, then after every change of one of its layers, in order. Resumable after any message.
-        /// Errors: INVALID_ARGUMENT `INVALID_RESUME_TOKEN`; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`; UNAVAILABLE `SHUTTING_DOWN` when the server goes down.
-        pub async fn watch_config(
-            &mut self,
-            request: impl tonic::IntoRequest<super::WatchConfigRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::WatchConfigResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/WatchConfig");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "WatchConfig"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-        /// Sets the schema of a part of the configuration at a scope, or replaces it. What is there must satisfy it already.
-        /// Errors: INVALID_ARGUMENT per field, also for words of JSON Schema that are not served; INVALID_ARGUMENT `SCHEMA_VIOLATION`;
-        /// FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 64 schemas of one scope.
-        pub async fn set_config_schema(
-            &mut self,
-            request: impl tonic::IntoRequest<super::SetConfigSchemaRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetConfigSchemaResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/SetConfigSchema");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "SetConfigSchema"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Lists the schemas of the namespace, and the system's.
-        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
-        pub async fn list_config_schemas(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListConfigSchemasRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListConfigSchemasResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/ListConfigSchemas");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "ListConfigSchemas"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Takes a schema away.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
-        pub async fn delete_config_schema(
-            &mut self,
-            request: impl tonic::IntoRequest<super::DeleteConfigSchemaRequest>,
-        ) -> std::result::Result<tonic::Response<super::DeleteConfigSchemaResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/DeleteConfigSchema");
-            let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "DeleteConfigSchema"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod config_service_server {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with ConfigServiceServer.
-    #[async_trait]
-    pub trait ConfigService: std::marker::Send + std::marker::Sync + 'static {
-        /// Makes `data` the configuration of a scope, as a new revision. With `merge` only what is named changes.
-        /// Errors: INVALID_ARGUMENT per field; INVALID_ARGUMENT `SCHEMA_VIOLATION` with every violation when a schema of the scope, the org or the system is broken;
-        /// FAILED_PRECONDITION `REVISION_MISMATCH` when the scope has changed since `revision`; PERMISSION_DENIED for the system's scope;
-        /// RESOURCE_EXHAUSTED `TOO_MANY` when the namespace has no room for more.
-        async fn set_config(
-            &self,
-            request: tonic::Request<super::SetConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetConfigResponse>, tonic::Status>;
-        /// Returns the configuration of one scope, without the layers around it.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope has none.
-        async fn get_config(
-            &self,
-            request: tonic::Request<super::GetConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status>;
-        /// Returns what the layers give together, and which of them set each leaf: for some team, workflow and step now, or for a job as it was submitted.
-        /// Errors: NOT_FOUND `JOB_NOT_FOUND`; NOT_FOUND `CONFIG_NOT_FOUND` when a revision the job was submitted under is no longer kept;
-        /// RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` when the sources alone are too large: ask again with `omit_sources`.
-        async fn get_effective_config(
-            &self,
-            request: tonic::Request<super::GetEffectiveConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetEffectiveConfigResponse>, tonic::Status>;
-        /// Lists the scopes of the namespace that have a configuration, and the system's.
-        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
-        async fn list_configs(
-            &self,
-            request: tonic::Request<super::ListConfigsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListConfigsResponse>, tonic::Status>;
-        /// Takes the configuration of a scope away. Its history stays, and revisions go on from it.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT `SCHEMA_VIOLATION` when what is left breaks a schema.
-        async fn delete_config(
-            &self,
-            request: tonic::Request<super::DeleteConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::DeleteConfigResponse>, tonic::Status>;
-        /// Lists the revisions of a scope, the newest first. The newest 1,000 are kept.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope never had a configuration; PERMISSION_DENIED for the system's scope.
-        async fn get_config_history(
-            &self,
-            request: tonic::Request<super::GetConfigHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetConfigHistoryResponse>, tonic::Status>;
-        /// Makes the data of an earlier revision the newest one, as a new revision.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when that revision is not kept; otherwise as SetConfig.
-        async fn rollback_config(
-            &self,
-            request: tonic::Request<super::RollbackConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackConfigResponse>, tonic::Status>;
-        /// Server streaming response type for the WatchConfig method.
-        type WatchConfigStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchConfigResponse, tonic::Status>,
-            > + std::marker::Send
-            + 'static;
-        /// Streams the effective configuration: as it is first, then after every change of one of its layers, in order. Resumable after any message.
-        /// Errors: INVALID_ARGUMENT `INVALID_RESUME_TOKEN`; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`; UNAVAILABLE `SHUTTING_DOWN` when the server goes down.
-        async fn watch_config(
-            &self,
-            request: tonic::Request<super::WatchConfigRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchConfigStream>, tonic::Status>;
-        /// Sets the schema of a part of the configuration at a scope, or replaces it. What is there must satisfy it already.
-        /// Errors: INVALID_ARGUMENT per field, also for words of JSON Schema that are not served; INVALID_ARGUMENT `SCHEMA_VIOLATION`;
-        /// FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 64 schemas of one scope.
-        async fn set_config_schema(
-            &self,
-            request: tonic::Request<super::SetConfigSchemaRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetConfigSchemaResponse>, tonic::Status>;
-        /// Lists the schemas of the namespace, and the system's.
-        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
-        async fn list_config_schemas(
-            &self,
-            request: tonic::Request<super::ListConfigSchemasRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListConfigSchemasResponse>, tonic::Status>;
-        /// Takes a schema away.
-        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
-        async fn delete_config_schema(
-            &self,
-            request: tonic::Request<super::DeleteConfigSchemaRequest>,
-        ) -> std::result::Result<tonic::Response<super::DeleteConfigSchemaResponse>, tonic::Status>;
-    }
-    /// Configuration in layers: system, org, team, workflow, step. Later layers win. Maps merge key by key, lists and scalars replace, and an explicit null
-    /// takes away what an earlier layer has set.
-    ///
-    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`). It is the org; teams, workflows and steps are names
-    /// within it. The system's layer belongs to the installation: every namespace reads it, only callers that are not bound to some namespaces change it.
-    #[derive(Debug)]
-    pub struct ConfigServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> ConfigServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for ConfigServiceServer<T>
-    where
-        T: ConfigService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/coretex.v1.ConfigService/SetConfig" => {
-                    #[allow(non_camel_case_types)]
-                    struct SetConfigSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::SetConfigRequest> for SetConfigSvc<T> {
-                        type Response = super::SetConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::SetConfigRequest>) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as ConfigService>::set_config(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = SetConfigSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/GetConfig" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetConfigSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::GetConfigRequest> for GetConfigSvc<T> {
-                        type Response = super::GetConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::GetConfigRequest>) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as ConfigService>::get_config(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetConfigSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/GetEffectiveConfig" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetEffectiveConfigSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::GetEffectiveConfigRequest>
-                        for GetEffectiveConfigSvc<T>
-                    {
-                        type Response = super::GetEffectiveConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetEffectiveConfigRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ConfigService>::get_effective_config(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetEffectiveConfigSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/ListConfigs" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListConfigsSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::ListConfigsRequest> for ListConfigsSvc<T> {
-                        type Response = super::ListConfigsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListConfigsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as ConfigService>::list_configs(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListConfigsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/DeleteConfig" => {
-                    #[allow(non_camel_case_types)]
-                    struct DeleteConfigSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::DeleteConfigRequest> for DeleteConfigSvc<T> {
-                        type Response = super::DeleteConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DeleteConfigRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as ConfigService>::delete_config(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DeleteConfigSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/GetConfigHistory" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetConfigHistorySvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::GetConfigHistoryRequest>
-                        for GetConfigHistorySvc<T>
-                    {
-                        type Response = super::GetConfigHistoryResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetConfigHistoryRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ConfigService>::get_config_history(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetConfigHistorySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/RollbackConfig" => {
-                    #[allow(non_camel_case_types)]
-                    struct RollbackConfigSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::RollbackConfigRequest> for RollbackConfigSvc<T> {
-                        type Response = super::RollbackConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RollbackConfigRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as ConfigService>::rollback_config(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RollbackConfigSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/WatchConfig" => {
-                    #[allow(non_camel_case_types)]
-                    struct WatchConfigSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::ServerStreamingService<super::WatchConfigRequest>
-                        for WatchConfigSvc<T>
-                    {
-                        type Response = super::WatchConfigResponse;
-                        type ResponseStream = T::WatchConfigStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::WatchConfigRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as ConfigService>::watch_config(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = WatchConfigSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/SetConfigSchema" => {
-                    #[allow(non_camel_case_types)]
-                    struct SetConfigSchemaSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::SetConfigSchemaRequest> for SetConfigSchemaSvc<T> {
-                        type Response = super::SetConfigSchemaResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::SetConfigSchemaRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as ConfigService>::set_config_schema(&inner, request).await };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = SetConfigSchemaSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/ListConfigSchemas" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListConfigSchemasSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::ListConfigSchemasRequest>
-                        for ListConfigSchemasSvc<T>
-                    {
-                        type Response = super::ListConfigSchemasResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListConfigSchemasRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ConfigService>::list_config_schemas(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListConfigSchemasSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/coretex.v1.ConfigService/DeleteConfigSchema" => {
-                    #[allow(non_camel_case_types)]
-                    struct DeleteConfigSchemaSvc<T: ConfigService>(pub Arc<T>);
-                    impl<T: ConfigService> tonic::server::UnaryService<super::DeleteConfigSchemaRequest>
-                        for DeleteConfigSchemaSvc<T>
-                    {
-                        type Response = super::DeleteConfigSchemaResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::DeleteConfigSchemaRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ConfigService>::delete_config_schema(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DeleteConfigSchemaSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
-            }
-        }
-    }
-    impl<T> Clone for ConfigServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "coretex.v1.ConfigService";
-    impl<T> tonic::server::NamedService for ConfigServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
 /// What a caller wants done.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSpec {
@@ -5117,6 +3314,2661 @@ pub mod job_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A question to people about one job.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Approval {
+    /// `apr_ROUND_JOBID`.
+    #[prost(string, tag = "1")]
+    pub approval_id: ::prost::alloc::string::String,
+    /// The job.
+    #[prost(string, tag = "2")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Namespace of both.
+    #[prost(string, tag = "3")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Topic of the job.
+    #[prost(string, tag = "4")]
+    pub topic: ::prost::alloc::string::String,
+    /// Where it stands.
+    #[prost(enumeration = "ApprovalState", tag = "5")]
+    pub state: i32,
+    /// Whoever submitted the job; where nobody is asked to log in, `metadata.actor_id` of its spec.
+    #[prost(string, tag = "6")]
+    pub requester: ::prost::alloc::string::String,
+    /// From 1: how often people were asked about this job.
+    #[prost(uint32, tag = "7")]
+    pub round: u32,
+    /// Who may decide: names of people, or roles. Empty: whoever may decide approvals.
+    #[prost(string, repeated, tag = "8")]
+    pub approvers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many different people must say yes.
+    #[prost(uint32, tag = "9")]
+    pub quorum: u32,
+    /// What silence means.
+    #[prost(enumeration = "ApprovalExpiry", tag = "10")]
+    pub on_expiry: i32,
+    /// Whether the requester may say yes as well.
+    #[prost(bool, tag = "11")]
+    pub requester_may_approve: bool,
+    /// Policy whose rule asks.
+    #[prost(string, tag = "12")]
+    pub policy: ::prost::alloc::string::String,
+    /// The rule.
+    #[prost(string, tag = "13")]
+    pub rule_id: ::prost::alloc::string::String,
+    /// Its reason.
+    #[prost(string, tag = "14")]
+    pub reason: ::prost::alloc::string::String,
+    /// The policies in force when it was asked, all together. An answer holds for them only.
+    #[prost(string, tag = "15")]
+    pub policy_version: ::prost::alloc::string::String,
+    /// Hash of the spec that was asked about. An answer holds for it only.
+    #[prost(string, tag = "16")]
+    pub spec_hash: ::prost::alloc::string::String,
+    /// What people said, in order.
+    #[prost(message, repeated, tag = "17")]
+    pub votes: ::prost::alloc::vec::Vec<ApprovalVote>,
+    /// Votes that were given into other hands.
+    #[prost(message, repeated, tag = "18")]
+    pub delegations: ::prost::alloc::vec::Vec<ApprovalDelegation>,
+    /// How many different people have said yes.
+    #[prost(uint32, tag = "19")]
+    pub approvals: u32,
+    /// When it was asked.
+    #[prost(message, optional, tag = "20")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ends without a decision.
+    #[prost(message, optional, tag = "21")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ended. Unset while it is open.
+    #[prost(message, optional, tag = "22")]
+    pub decide_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How it ended, in words.
+    #[prost(string, tag = "23")]
+    pub note: ::prost::alloc::string::String,
+    /// Whether the input asked about is another one than was submitted.
+    #[prost(bool, tag = "24")]
+    pub input_edited: bool,
+    /// Rises by one with each change.
+    #[prost(uint64, tag = "25")]
+    pub revision: u64,
+}
+/// What somebody said.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalVote {
+    /// Who. Empty: anonymous, where nobody is asked to log in.
+    #[prost(string, tag = "1")]
+    pub actor: ::prost::alloc::string::String,
+    /// What.
+    #[prost(enumeration = "ApprovalChoice", tag = "2")]
+    pub choice: i32,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whose vote it is. Empty: the actor's own.
+    #[prost(string, tag = "5")]
+    pub on_behalf_of: ::prost::alloc::string::String,
+    /// Whether it came with another input.
+    #[prost(bool, tag = "6")]
+    pub with_edit: bool,
+}
+/// A vote given into other hands.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalDelegation {
+    /// Whose vote.
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    /// Whose hands.
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Asks for approvals.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListApprovalsRequest {
+    /// Which, for example `state = PENDING AND mine = true`. Fields: state, topic, job_id, requester, policy, rule_id, create_time, and mine: whether a
+    /// yes of the caller would count now.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most per page, 1 to 1,000; 0 means 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `create_time desc` (default) or `create_time asc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// A page of approvals.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListApprovalsResponse {
+    /// They.
+    #[prost(message, repeated, tag = "1")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    /// Token of the next page. Empty: this was the last. A page may be short and have a next one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for an approval.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetApprovalRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub approval_id: ::prost::alloc::string::String,
+    /// How much of the job: REF, BASIC or FULL (default), which has the input.
+    #[prost(enumeration = "View", tag = "2")]
+    pub view: i32,
+    /// How payloads are written.
+    #[prost(enumeration = "PayloadFormat", tag = "3")]
+    pub payload_format: i32,
+}
+/// An approval and its job.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetApprovalResponse {
+    /// The approval.
+    #[prost(message, optional, tag = "1")]
+    pub approval: ::core::option::Option<Approval>,
+    /// The job as it stands. Unset when it is no longer kept.
+    #[prost(message, optional, tag = "2")]
+    pub job: ::core::option::Option<Job>,
+}
+/// Says yes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApproveRequest {
+    /// Id of the approval.
+    #[prost(string, tag = "1")]
+    pub approval_id: ::prost::alloc::string::String,
+    /// Why. At most 1,024 bytes.
+    #[prost(string, tag = "2")]
+    pub comment: ::prost::alloc::string::String,
+    /// Input in the place of the one asked about.
+    #[prost(message, optional, tag = "3")]
+    pub edited_input: ::core::option::Option<Payload>,
+    /// Names the call; a repeat is harmless without it as well.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What the yes came to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApproveResponse {
+    /// The newest round.
+    #[prost(message, optional, tag = "1")]
+    pub approval: ::core::option::Option<Approval>,
+    /// The job in the REF view.
+    #[prost(message, optional, tag = "2")]
+    pub job: ::core::option::Option<Job>,
+    /// What the caller should know.
+    #[prost(message, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+}
+/// Says no.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectRequest {
+    /// Id of the approval.
+    #[prost(string, tag = "1")]
+    pub approval_id: ::prost::alloc::string::String,
+    /// Why. At most 1,024 bytes.
+    #[prost(string, tag = "2")]
+    pub comment: ::prost::alloc::string::String,
+    /// Names the call; a repeat is harmless without it as well.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What the no came to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RejectResponse {
+    /// The approval as it ended.
+    #[prost(message, optional, tag = "1")]
+    pub approval: ::core::option::Option<Approval>,
+    /// The job in the REF view.
+    #[prost(message, optional, tag = "2")]
+    pub job: ::core::option::Option<Job>,
+    /// What the caller should know.
+    #[prost(message, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+}
+/// Gives a vote into other hands.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DelegateApprovalRequest {
+    /// Id of the approval.
+    #[prost(string, tag = "1")]
+    pub approval_id: ::prost::alloc::string::String,
+    /// Name of the person.
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    /// Why. At most 1,024 bytes.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// Names the call; a repeat is harmless without it as well.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The approval with the delegation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DelegateApprovalResponse {
+    /// The approval.
+    #[prost(message, optional, tag = "1")]
+    pub approval: ::core::option::Option<Approval>,
+}
+/// Where an approval stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ApprovalState {
+    /// Not set. Never sent.
+    Unspecified = 0,
+    /// People are asked.
+    Pending = 1,
+    /// Enough of them said yes.
+    Approved = 2,
+    /// One of them said no.
+    Rejected = 3,
+    /// Nobody decided in time; `on_expiry` says what that meant.
+    Expired = 4,
+    /// The policies or the input changed: it would be an answer to another question.
+    Voided = 5,
+    /// The job ended meanwhile.
+    Cancelled = 6,
+}
+impl ApprovalState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "APPROVAL_STATE_UNSPECIFIED",
+            Self::Pending => "APPROVAL_STATE_PENDING",
+            Self::Approved => "APPROVAL_STATE_APPROVED",
+            Self::Rejected => "APPROVAL_STATE_REJECTED",
+            Self::Expired => "APPROVAL_STATE_EXPIRED",
+            Self::Voided => "APPROVAL_STATE_VOIDED",
+            Self::Cancelled => "APPROVAL_STATE_CANCELLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "APPROVAL_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "APPROVAL_STATE_PENDING" => Some(Self::Pending),
+            "APPROVAL_STATE_APPROVED" => Some(Self::Approved),
+            "APPROVAL_STATE_REJECTED" => Some(Self::Rejected),
+            "APPROVAL_STATE_EXPIRED" => Some(Self::Expired),
+            "APPROVAL_STATE_VOIDED" => Some(Self::Voided),
+            "APPROVAL_STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// What silence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ApprovalExpiry {
+    /// Not set. Never sent.
+    Unspecified = 0,
+    /// The job is DENIED.
+    Reject = 1,
+    /// The job may run.
+    Approve = 2,
+}
+impl ApprovalExpiry {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "APPROVAL_EXPIRY_UNSPECIFIED",
+            Self::Reject => "APPROVAL_EXPIRY_REJECT",
+            Self::Approve => "APPROVAL_EXPIRY_APPROVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "APPROVAL_EXPIRY_UNSPECIFIED" => Some(Self::Unspecified),
+            "APPROVAL_EXPIRY_REJECT" => Some(Self::Reject),
+            "APPROVAL_EXPIRY_APPROVE" => Some(Self::Approve),
+            _ => None,
+        }
+    }
+}
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ApprovalChoice {
+    /// Not set. Never sent.
+    Unspecified = 0,
+    /// Yes.
+    Approve = 1,
+    /// No.
+    Reject = 2,
+}
+impl ApprovalChoice {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "APPROVAL_CHOICE_UNSPECIFIED",
+            Self::Approve => "APPROVAL_CHOICE_APPROVE",
+            Self::Reject => "APPROVAL_CHOICE_REJECT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "APPROVAL_CHOICE_UNSPECIFIED" => Some(Self::Unspecified),
+            "APPROVAL_CHOICE_APPROVE" => Some(Self::Approve),
+            "APPROVAL_CHOICE_REJECT" => Some(Self::Reject),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod approval_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Questions to people: jobs whose policy wants somebody to look first.
+    ///
+    /// A rule with `require_approval` leaves its jobs in AWAITING_APPROVAL, each with an approval that is open until enough people said yes, one said no,
+    /// its time is over, or the question is another one: by a change of the policies or of the input. It is decided once; what comes later is refused.
+    #[derive(Debug, Clone)]
+    pub struct ApprovalServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ApprovalServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ApprovalServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ApprovalServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists approvals of the namespace in the order of their create times, newest first unless asked otherwise. Ended ones are kept for 90 days.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_approvals(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListApprovalsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListApprovalsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ApprovalService/ListApprovals");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ApprovalService", "ListApprovals"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns an approval with the job it is about.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`.
+        pub async fn get_approval(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetApprovalRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetApprovalResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ApprovalService/GetApproval");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ApprovalService", "GetApproval"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says yes. With the last yes that was missing the job may run. The same yes again is OK and changes nothing.
+        /// With `edited_input` the job is judged anew by the policies with that input, at once: if they ask people again it is another round, in which this
+        /// yes is the first and those before do not count.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`; FAILED_PRECONDITION `APPROVAL_DECIDED`; PERMISSION_DENIED `APPROVAL_OWN_REQUEST`, `NOT_AN_APPROVER`.
+        pub async fn approve(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApproveRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApproveResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ApprovalService/Approve");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ApprovalService", "Approve"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says no, which ends it: the job is DENIED and leaves a dead letter. The same no again is OK and changes nothing.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`; FAILED_PRECONDITION `APPROVAL_DECIDED`; PERMISSION_DENIED `NOT_AN_APPROVER`.
+        pub async fn reject(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RejectRequest>,
+        ) -> std::result::Result<tonic::Response<super::RejectResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ApprovalService/Reject");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ApprovalService", "Reject"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives the caller's vote on one approval into other hands: what that person says counts as the caller's, once. A later delegation takes the place of
+        /// an earlier one. Only who may decide by their own right may delegate.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`; FAILED_PRECONDITION `APPROVAL_DECIDED`, `APPROVAL_VOTED`; PERMISSION_DENIED `APPROVAL_OWN_REQUEST`,
+        /// `NOT_AN_APPROVER`; UNIMPLEMENTED `FEATURE_UNAVAILABLE` where nobody is asked to log in.
+        pub async fn delegate_approval(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DelegateApprovalRequest>,
+        ) -> std::result::Result<tonic::Response<super::DelegateApprovalResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ApprovalService/DelegateApproval");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ApprovalService", "DelegateApproval"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod approval_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ApprovalServiceServer.
+    #[async_trait]
+    pub trait ApprovalService: std::marker::Send + std::marker::Sync + 'static {
+        /// Lists approvals of the namespace in the order of their create times, newest first unless asked otherwise. Ended ones are kept for 90 days.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_approvals(
+            &self,
+            request: tonic::Request<super::ListApprovalsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListApprovalsResponse>, tonic::Status>;
+        /// Returns an approval with the job it is about.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`.
+        async fn get_approval(
+            &self,
+            request: tonic::Request<super::GetApprovalRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetApprovalResponse>, tonic::Status>;
+        /// Says yes. With the last yes that was missing the job may run. The same yes again is OK and changes nothing.
+        /// With `edited_input` the job is judged anew by the policies with that input, at once: if they ask people again it is another round, in which this
+        /// yes is the first and those before do not count.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`; FAILED_PRECONDITION `APPROVAL_DECIDED`; PERMISSION_DENIED `APPROVAL_OWN_REQUEST`, `NOT_AN_APPROVER`.
+        async fn approve(
+            &self,
+            request: tonic::Request<super::ApproveRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApproveResponse>, tonic::Status>;
+        /// Says no, which ends it: the job is DENIED and leaves a dead letter. The same no again is OK and changes nothing.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`; FAILED_PRECONDITION `APPROVAL_DECIDED`; PERMISSION_DENIED `NOT_AN_APPROVER`.
+        async fn reject(
+            &self,
+            request: tonic::Request<super::RejectRequest>,
+        ) -> std::result::Result<tonic::Response<super::RejectResponse>, tonic::Status>;
+        /// Gives the caller's vote on one approval into other hands: what that person says counts as the caller's, once. A later delegation takes the place of
+        /// an earlier one. Only who may decide by their own right may delegate.
+        /// Errors: NOT_FOUND `APPROVAL_NOT_FOUND`; FAILED_PRECONDITION `APPROVAL_DECIDED`, `APPROVAL_VOTED`; PERMISSION_DENIED `APPROVAL_OWN_REQUEST`,
+        /// `NOT_AN_APPROVER`; UNIMPLEMENTED `FEATURE_UNAVAILABLE` where nobody is asked to log in.
+        async fn delegate_approval(
+            &self,
+            request: tonic::Request<super::DelegateApprovalRequest>,
+        ) -> std::result::Result<tonic::Response<super::DelegateApprovalResponse>, tonic::Status>;
+    }
+    /// Questions to people: jobs whose policy wants somebody to look first.
+    ///
+    /// A rule with `require_approval` leaves its jobs in AWAITING_APPROVAL, each with an approval that is open until enough people said yes, one said no,
+    /// its time is over, or the question is another one: by a change of the policies or of the input. It is decided once; what comes later is refused.
+    #[derive(Debug)]
+    pub struct ApprovalServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ApprovalServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ApprovalServiceServer<T>
+    where
+        T: ApprovalService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.ApprovalService/ListApprovals" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListApprovalsSvc<T: ApprovalService>(pub Arc<T>);
+                    impl<T: ApprovalService> tonic::server::UnaryService<super::ListApprovalsRequest> for ListApprovalsSvc<T> {
+                        type Response = super::ListApprovalsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListApprovalsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ApprovalService>::list_approvals(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListApprovalsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ApprovalService/GetApproval" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetApprovalSvc<T: ApprovalService>(pub Arc<T>);
+                    impl<T: ApprovalService> tonic::server::UnaryService<super::GetApprovalRequest> for GetApprovalSvc<T> {
+                        type Response = super::GetApprovalResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetApprovalRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ApprovalService>::get_approval(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetApprovalSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ApprovalService/Approve" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveSvc<T: ApprovalService>(pub Arc<T>);
+                    impl<T: ApprovalService> tonic::server::UnaryService<super::ApproveRequest> for ApproveSvc<T> {
+                        type Response = super::ApproveResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::ApproveRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as ApprovalService>::approve(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ApprovalService/Reject" => {
+                    #[allow(non_camel_case_types)]
+                    struct RejectSvc<T: ApprovalService>(pub Arc<T>);
+                    impl<T: ApprovalService> tonic::server::UnaryService<super::RejectRequest> for RejectSvc<T> {
+                        type Response = super::RejectResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::RejectRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as ApprovalService>::reject(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RejectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ApprovalService/DelegateApproval" => {
+                    #[allow(non_camel_case_types)]
+                    struct DelegateApprovalSvc<T: ApprovalService>(pub Arc<T>);
+                    impl<T: ApprovalService> tonic::server::UnaryService<super::DelegateApprovalRequest>
+                        for DelegateApprovalSvc<T>
+                    {
+                        type Response = super::DelegateApprovalResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DelegateApprovalRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ApprovalService>::delegate_approval(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DelegateApprovalSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for ApprovalServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.ApprovalService";
+    impl<T> tonic::server::NamedService for ApprovalServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// What somebody did, or was refused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditRecord {
+    /// Place in the chain, from 1, without gaps.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// When it was written.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The identity. Empty when nobody was asked to log in, or nobody known was there.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
+    /// How the identity was established: `anonymous`, `key`, `token`, `certificate` or `system`.
+    #[prost(string, tag = "4")]
+    pub actor_kind: ::prost::alloc::string::String,
+    /// Namespace of the call.
+    #[prost(string, tag = "5")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Method, as `JobService/CancelJob`. Empty in a record that counts refusals.
+    #[prost(string, tag = "6")]
+    pub method: ::prost::alloc::string::String,
+    /// What it was done to, for example a job id. Empty where the call names nothing.
+    #[prost(string, tag = "7")]
+    pub subject: ::prost::alloc::string::String,
+    /// `OK`, or the gRPC code of the refusal, for example `PERMISSION_DENIED`.
+    #[prost(string, tag = "8")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Reason of a refusal, for example `JOB_TERMINAL`.
+    #[prost(string, tag = "9")]
+    pub reason: ::prost::alloc::string::String,
+    /// Request id of the call, as the reply named it.
+    #[prost(string, tag = "10")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Network address of the caller.
+    #[prost(string, tag = "11")]
+    pub address: ::prost::alloc::string::String,
+    /// What else there is to say, in words.
+    #[prost(string, tag = "12")]
+    pub detail: ::prost::alloc::string::String,
+    /// Hash of the record before; 64 zeroes for the first.
+    #[prost(string, tag = "13")]
+    pub previous: ::prost::alloc::string::String,
+    /// BLAKE3 over everything above, 64 hexadecimal digits.
+    #[prost(string, tag = "14")]
+    pub hash: ::prost::alloc::string::String,
+}
+/// Request of ListAuditRecords.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAuditRecordsRequest {
+    /// Fields: `actor`, `namespace`, `method`, `subject`, `outcome`, `reason`, `request_id`, `time`. Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most records of a page, up to 1,000. Default 50. A page may be short and still have a next token.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `sequence desc` (default) or `sequence asc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// Response of ListAuditRecords.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAuditRecordsResponse {
+    /// The records.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<AuditRecord>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of VerifyAuditRecords.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditRecordsRequest {}
+/// Response of VerifyAuditRecords.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditRecordsResponse {
+    /// Whether every record that is kept is as it was written, and none is missing between the oldest and the newest.
+    #[prost(bool, tag = "1")]
+    pub sound: bool,
+    /// Records checked.
+    #[prost(uint64, tag = "2")]
+    pub checked: u64,
+    /// Sequence of the oldest record that is kept; those before were removed by retention. 0: none is kept.
+    #[prost(uint64, tag = "3")]
+    pub first_sequence: u64,
+    /// Sequence of the newest record.
+    #[prost(uint64, tag = "4")]
+    pub last_sequence: u64,
+    /// Hash of the newest record. Whoever keeps it elsewhere can later prove that nothing before it was changed.
+    #[prost(string, tag = "5")]
+    pub last_hash: ::prost::alloc::string::String,
+    /// Where the chain is broken first. 0: nowhere.
+    #[prost(uint64, tag = "6")]
+    pub broken_sequence: u64,
+    /// How it is broken.
+    #[prost(string, tag = "7")]
+    pub broken: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod audit_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
+    ///
+    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. A call of any method
+    /// that is refused for lack of a credential or a permission leaves one too. What submits and workers do is recorded in the histories of jobs
+    /// instead, with their identity. Of wrong credentials, 20 in a minute are recorded for one address, and then their count.
+    /// A call whose record cannot be written is refused with UNAVAILABLE `STORE_UNAVAILABLE` before it is done, or `OUTCOME_UNKNOWN` after.
+    /// `coretex-namespace` is ignored; a caller that may use some namespaces only sees the records of those.
+    #[derive(Debug, Clone)]
+    pub struct AuditServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> AuditServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> AuditServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AuditServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists records, newest first unless asked otherwise.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_audit_records(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListAuditRecordsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuditService/ListAuditRecords");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuditService", "ListAuditRecords"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Walks every record that is kept and checks the chain. Reads all of them: takes about a second per hundred thousand.
+        pub async fn verify_audit_records(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyAuditRecordsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuditService/VerifyAuditRecords");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuditService", "VerifyAuditRecords"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod audit_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AuditServiceServer.
+    #[async_trait]
+    pub trait AuditService: std::marker::Send + std::marker::Sync + 'static {
+        /// Lists records, newest first unless asked otherwise.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_audit_records(
+            &self,
+            request: tonic::Request<super::ListAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListAuditRecordsResponse>, tonic::Status>;
+        /// Walks every record that is kept and checks the chain. Reads all of them: takes about a second per hundred thousand.
+        async fn verify_audit_records(
+            &self,
+            request: tonic::Request<super::VerifyAuditRecordsRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyAuditRecordsResponse>, tonic::Status>;
+    }
+    /// Who did what, or was refused. Records form one chain for the whole installation: each holds the hash of the one before it.
+    ///
+    /// A call of a method that is audited leaves one record, durable before the call is answered, whether it was done or refused. A call of any method
+    /// that is refused for lack of a credential or a permission leaves one too. What submits and workers do is recorded in the histories of jobs
+    /// instead, with their identity. Of wrong credentials, 20 in a minute are recorded for one address, and then their count.
+    /// A call whose record cannot be written is refused with UNAVAILABLE `STORE_UNAVAILABLE` before it is done, or `OUTCOME_UNKNOWN` after.
+    /// `coretex-namespace` is ignored; a caller that may use some namespaces only sees the records of those.
+    #[derive(Debug)]
+    pub struct AuditServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AuditServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AuditServiceServer<T>
+    where
+        T: AuditService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.AuditService/ListAuditRecords" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAuditRecordsSvc<T: AuditService>(pub Arc<T>);
+                    impl<T: AuditService> tonic::server::UnaryService<super::ListAuditRecordsRequest> for ListAuditRecordsSvc<T> {
+                        type Response = super::ListAuditRecordsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAuditRecordsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as AuditService>::list_audit_records(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAuditRecordsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.AuditService/VerifyAuditRecords" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyAuditRecordsSvc<T: AuditService>(pub Arc<T>);
+                    impl<T: AuditService> tonic::server::UnaryService<super::VerifyAuditRecordsRequest>
+                        for VerifyAuditRecordsSvc<T>
+                    {
+                        type Response = super::VerifyAuditRecordsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyAuditRecordsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuditService>::verify_audit_records(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyAuditRecordsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for AuditServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.AuditService";
+    impl<T> tonic::server::NamedService for AuditServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// What a configuration is for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigScope {
+    /// Level.
+    #[prost(enumeration = "ConfigLevel", tag = "1")]
+    pub level: i32,
+    /// Name of the team, workflow or step: `[A-Za-z0-9][A-Za-z0-9._@:/+=_-]{0,127}`. Empty at level SYSTEM; at level ORG empty or the namespace of the call.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+/// The configuration of one scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Config {
+    /// What it is for.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// The data. Left out by the BASIC view, and after a delete.
+    #[prost(message, optional, tag = "2")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Rises by one with each change of the scope, deletes included.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// First change of the scope.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// This change. No two changes of configuration have the same time.
+    #[prost(message, optional, tag = "5")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made this change. Empty when nobody was asked to log in.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    /// Why, in the words of that caller.
+    #[prost(string, tag = "7")]
+    pub comment: ::prost::alloc::string::String,
+}
+/// One revision of a scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigRevision {
+    /// The scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Its number.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// The data from then on. Unset after a delete.
+    #[prost(message, optional, tag = "3")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// When it was made.
+    #[prost(message, optional, tag = "4")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made it. Empty when nobody was asked to log in.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+    /// Why, in the words of that caller.
+    #[prost(string, tag = "6")]
+    pub comment: ::prost::alloc::string::String,
+    /// How it was made.
+    #[prost(enumeration = "ConfigChange", tag = "7")]
+    pub change: i32,
+    /// For a rollback, the revision whose data it has.
+    #[prost(uint64, tag = "8")]
+    pub restored_revision: u64,
+}
+/// A layer of an effective configuration.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigSource {
+    /// Level.
+    #[prost(enumeration = "ConfigLevel", tag = "1")]
+    pub level: i32,
+    /// Name at that level; the namespace at level ORG, empty at level SYSTEM.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Revision of that scope.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+}
+/// A schema for a part of the configuration. Served words: type, enum, const, minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLength, maxLength,
+/// pattern, items, minItems, maxItems, properties, required, additionalProperties, propertyNames; and those that only describe.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigSchema {
+    /// The scope it is set at: it binds that scope, at level ORG all scopes of the namespace, at level SYSTEM all scopes.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Path of the part, keys joined by dots. Empty for the whole.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// The schema.
+    #[prost(message, optional, tag = "3")]
+    pub schema: ::core::option::Option<::prost_types::Struct>,
+    /// Rises by one with each change of it.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// When it was first set.
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Last change.
+    #[prost(message, optional, tag = "6")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made the last change.
+    #[prost(string, tag = "7")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Changes the configuration of a scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// The data: nested at most 32 deep, at most 10,000 leaves and 256 KiB as canonical JSON; keys `\[A-Za-z0-9_.-\]{1,128}`.
+    #[prost(message, optional, tag = "2")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Change only if the scope is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Takes `data` as a merge patch (RFC 7396) of what the scope has: null removes a key of the scope's own.
+    #[prost(bool, tag = "4")]
+    pub merge: bool,
+    /// Why, for the history. At most 1,024 bytes.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The scope as it is now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigResponse {
+    /// The new revision.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks for the configuration of one scope.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+}
+/// The configuration of one scope.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetConfigResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks what the layers give together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetEffectiveConfigRequest {
+    /// Empty or the namespace of the call.
+    #[prost(string, tag = "1")]
+    pub org: ::prost::alloc::string::String,
+    /// Team. Empty for none.
+    #[prost(string, tag = "2")]
+    pub team: ::prost::alloc::string::String,
+    /// Workflow. Empty for none.
+    #[prost(string, tag = "3")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Step. Empty for none.
+    #[prost(string, tag = "4")]
+    pub step: ::prost::alloc::string::String,
+    /// Instead of the names: the job whose configuration is asked for, as it was submitted.
+    #[prost(string, tag = "5")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Leaves `sources` out.
+    #[prost(bool, tag = "6")]
+    pub omit_sources: bool,
+}
+/// What the layers give together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetEffectiveConfigResponse {
+    /// The data. Empty where no layer has any.
+    #[prost(message, optional, tag = "1")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Path of each leaf to the layer that set it. Keys are joined by dots; a key that holds a dot stands in quotes. Lists and empty maps are leaves.
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub sources: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ConfigSource>,
+    /// BLAKE3 of the data as canonical JSON (keys in order, no space, whole numbers without a fraction), in hex. Equal data has equal digests.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// The layers that have a configuration, the lowest first.
+    #[prost(message, repeated, tag = "4")]
+    pub layers: ::prost::alloc::vec::Vec<ConfigSource>,
+}
+/// Asks for a page of scopes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConfigsRequest {
+    /// Filter over `level` (SYSTEM, ORG, TEAM, WORKFLOW, STEP), `id` and `actor`.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Rows of a page. Default 50, at most 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `scope asc` (default: by level, then id) or `scope desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// BASIC (default) leaves `data` out, FULL has it.
+    #[prost(enumeration = "View", tag = "5")]
+    pub view: i32,
+}
+/// A page of scopes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConfigsResponse {
+    /// Scopes with a configuration. A page in the FULL view may be shorter than asked for, to stay below the message limit.
+    #[prost(message, repeated, tag = "1")]
+    pub configs: ::prost::alloc::vec::Vec<Config>,
+    /// For the next page. Empty when nothing is left.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Takes the configuration of a scope away.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Delete only if the scope is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Why, for the history. At most 1,024 bytes.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The scope after the delete.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteConfigResponse {
+    /// The new revision, without data.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks for the revisions of a scope.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConfigHistoryRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Rows of a page. Default 50, at most 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of revisions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetConfigHistoryResponse {
+    /// The newest first. A page may be shorter than asked for, to stay below the message limit.
+    #[prost(message, repeated, tag = "1")]
+    pub revisions: ::prost::alloc::vec::Vec<ConfigRevision>,
+    /// For the next page. Empty when nothing is left.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Goes back to an earlier revision.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackConfigRequest {
+    /// Which scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// The revision whose data is wanted, from 1.
+    #[prost(uint64, tag = "2")]
+    pub to_revision: u64,
+    /// Change only if the scope is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Why, for the history. At most 1,024 bytes.
+    #[prost(string, tag = "4")]
+    pub comment: ::prost::alloc::string::String,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The scope as it is now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RollbackConfigResponse {
+    /// The new revision.
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<Config>,
+}
+/// Asks to follow what the layers give together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchConfigRequest {
+    /// Empty or the namespace of the call.
+    #[prost(string, tag = "1")]
+    pub org: ::prost::alloc::string::String,
+    /// Team. Empty for none.
+    #[prost(string, tag = "2")]
+    pub team: ::prost::alloc::string::String,
+    /// Workflow. Empty for none.
+    #[prost(string, tag = "3")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Step. Empty for none.
+    #[prost(string, tag = "4")]
+    pub step: ::prost::alloc::string::String,
+    /// From a message of an earlier watch of the same layers: continues exactly after it.
+    #[prost(string, tag = "5")]
+    pub resume_token: ::prost::alloc::string::String,
+}
+/// A state of the effective configuration.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchConfigResponse {
+    /// Why it was sent.
+    #[prost(enumeration = "ConfigWatchKind", tag = "1")]
+    pub kind: i32,
+    /// The data.
+    #[prost(message, optional, tag = "2")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+    /// Digest of the data, as in GetEffectiveConfig.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// The layers that have a configuration, the lowest first.
+    #[prost(message, repeated, tag = "4")]
+    pub layers: ::prost::alloc::vec::Vec<ConfigSource>,
+    /// The revision that led here, without its data. For CHANGED.
+    #[prost(message, optional, tag = "5")]
+    pub change: ::core::option::Option<ConfigRevision>,
+    /// Continue exactly after this message.
+    #[prost(string, tag = "6")]
+    pub resume_token: ::prost::alloc::string::String,
+}
+/// Sets a schema.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigSchemaRequest {
+    /// The scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Path of the part, for example `llm`; a dot at its end makes no difference. Empty for the whole.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// The schema, at most 64 KiB as canonical JSON and nested at most 32 deep.
+    #[prost(message, optional, tag = "3")]
+    pub schema: ::core::option::Option<::prost_types::Struct>,
+    /// Change only if the schema is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The schema as it is now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetConfigSchemaResponse {
+    /// The schema.
+    #[prost(message, optional, tag = "1")]
+    pub schema: ::core::option::Option<ConfigSchema>,
+}
+/// Asks for a page of schemas.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConfigSchemasRequest {
+    /// Filter over `level`, `id` and `prefix`.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Rows of a page. Default 50, at most 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `scope asc` (default: by level, id, prefix) or `scope desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// A page of schemas.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConfigSchemasResponse {
+    /// The schemas.
+    #[prost(message, repeated, tag = "1")]
+    pub schemas: ::prost::alloc::vec::Vec<ConfigSchema>,
+    /// For the next page. Empty when nothing is left.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Takes a schema away.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigSchemaRequest {
+    /// The scope.
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<ConfigScope>,
+    /// Path of the part.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Delete only if the schema is at this revision. 0: whatever it is at.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Makes a repeat of this very call safe for 24 h. At most 256 bytes.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Says that the schema is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigSchemaResponse {
+    /// False when the same call has taken it away before.
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+}
+/// How near to the job a scope is. Later levels win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigLevel {
+    /// Not set. Refused where a level is needed.
+    Unspecified = 0,
+    /// The whole installation.
+    System = 1,
+    /// The namespace.
+    Org = 2,
+    /// A team of the namespace; jobs name theirs by the label `team`.
+    Team = 3,
+    /// A workflow of the namespace; jobs name theirs by the label `workflow`.
+    Workflow = 4,
+    /// A step; jobs name theirs by the label `step`.
+    Step = 5,
+}
+impl ConfigLevel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIG_LEVEL_UNSPECIFIED",
+            Self::System => "CONFIG_LEVEL_SYSTEM",
+            Self::Org => "CONFIG_LEVEL_ORG",
+            Self::Team => "CONFIG_LEVEL_TEAM",
+            Self::Workflow => "CONFIG_LEVEL_WORKFLOW",
+            Self::Step => "CONFIG_LEVEL_STEP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIG_LEVEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIG_LEVEL_SYSTEM" => Some(Self::System),
+            "CONFIG_LEVEL_ORG" => Some(Self::Org),
+            "CONFIG_LEVEL_TEAM" => Some(Self::Team),
+            "CONFIG_LEVEL_WORKFLOW" => Some(Self::Workflow),
+            "CONFIG_LEVEL_STEP" => Some(Self::Step),
+            _ => None,
+        }
+    }
+}
+/// What made a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigChange {
+    /// Never sent.
+    Unspecified = 0,
+    /// SetConfig.
+    Set = 1,
+    /// DeleteConfig. The revision has no data.
+    Delete = 2,
+    /// RollbackConfig.
+    Rollback = 3,
+}
+impl ConfigChange {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIG_CHANGE_UNSPECIFIED",
+            Self::Set => "CONFIG_CHANGE_SET",
+            Self::Delete => "CONFIG_CHANGE_DELETE",
+            Self::Rollback => "CONFIG_CHANGE_ROLLBACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIG_CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIG_CHANGE_SET" => Some(Self::Set),
+            "CONFIG_CHANGE_DELETE" => Some(Self::Delete),
+            "CONFIG_CHANGE_ROLLBACK" => Some(Self::Rollback),
+            _ => None,
+        }
+    }
+}
+/// Why a message of a watch was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigWatchKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// The state as it is: at the begin, or after more than 100 changes were missed.
+    Existing = 1,
+    /// The state after `change`.
+    Changed = 2,
+    /// A sign of life after 15 s of silence. It has a resume token only.
+    Current = 3,
+}
+impl ConfigWatchKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIG_WATCH_KIND_UNSPECIFIED",
+            Self::Existing => "CONFIG_WATCH_KIND_EXISTING",
+            Self::Changed => "CONFIG_WATCH_KIND_CHANGED",
+            Self::Current => "CONFIG_WATCH_KIND_CURRENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIG_WATCH_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIG_WATCH_KIND_EXISTING" => Some(Self::Existing),
+            "CONFIG_WATCH_KIND_CHANGED" => Some(Self::Changed),
+            "CONFIG_WATCH_KIND_CURRENT" => Some(Self::Current),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod config_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Configuration in layers: system, org, team, workflow, step. Later layers win. Maps merge key by key, lists and scalars replace, and an explicit null
+    /// takes away what an earlier layer has set.
+    ///
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`). It is the org; teams, workflows and steps are names
+    /// within it. The system's layer belongs to the installation: every namespace reads it, only callers that are not bound to some namespaces change it.
+    #[derive(Debug, Clone)]
+    pub struct ConfigServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ConfigServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> ConfigServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ConfigServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes `data` the configuration of a scope, as a new revision. With `merge` only what is named changes.
+        /// Errors: INVALID_ARGUMENT per field; INVALID_ARGUMENT `SCHEMA_VIOLATION` with every violation when a schema of the scope, the org or the system is broken;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH` when the scope has changed since `revision`; PERMISSION_DENIED for the system's scope;
+        /// RESOURCE_EXHAUSTED `TOO_MANY` when the namespace has no room for more.
+        pub async fn set_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/SetConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "SetConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns the configuration of one scope, without the layers around it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope has none.
+        pub async fn get_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns what the layers give together, and which of them set each leaf: for some team, workflow and step now, or for a job as it was submitted.
+        /// Errors: NOT_FOUND `JOB_NOT_FOUND`; NOT_FOUND `CONFIG_NOT_FOUND` when a revision the job was submitted under is no longer kept;
+        /// RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` when the sources alone are too large: ask again with `omit_sources`.
+        pub async fn get_effective_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetEffectiveConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetEffectiveConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetEffectiveConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetEffectiveConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the scopes of the namespace that have a configuration, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_configs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConfigsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/ListConfigs");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "ListConfigs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the configuration of a scope away. Its history stays, and revisions go on from it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT `SCHEMA_VIOLATION` when what is left breaks a schema.
+        pub async fn delete_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/DeleteConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "DeleteConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the revisions of a scope, the newest first. The newest 1,000 are kept.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope never had a configuration; PERMISSION_DENIED for the system's scope.
+        pub async fn get_config_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConfigHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigHistoryResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/GetConfigHistory");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "GetConfigHistory"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes the data of an earlier revision the newest one, as a new revision.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when that revision is not kept; otherwise as SetConfig.
+        pub async fn rollback_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::RollbackConfigResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/RollbackConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "RollbackConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Streams the effective configuration: as it is first, then after every change of one of its layers, in order. Resumable after any message.
+        /// Errors: INVALID_ARGUMENT `INVALID_RESUME_TOKEN`; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`; UNAVAILABLE `SHUTTING_DOWN` when the server goes down.
+        pub async fn watch_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchConfigRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchConfigResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/WatchConfig");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "WatchConfig"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Sets the schema of a part of the configuration at a scope, or replaces it. What is there must satisfy it already.
+        /// Errors: INVALID_ARGUMENT per field, also for words of JSON Schema that are not served; INVALID_ARGUMENT `SCHEMA_VIOLATION`;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 64 schemas of one scope.
+        pub async fn set_config_schema(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigSchemaResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/SetConfigSchema");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "SetConfigSchema"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the schemas of the namespace, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_config_schemas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConfigSchemasRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigSchemasResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/ListConfigSchemas");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "ListConfigSchemas"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a schema away.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        pub async fn delete_config_schema(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigSchemaResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ConfigService/DeleteConfigSchema");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ConfigService", "DeleteConfigSchema"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod config_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ConfigServiceServer.
+    #[async_trait]
+    pub trait ConfigService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes `data` the configuration of a scope, as a new revision. With `merge` only what is named changes.
+        /// Errors: INVALID_ARGUMENT per field; INVALID_ARGUMENT `SCHEMA_VIOLATION` with every violation when a schema of the scope, the org or the system is broken;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH` when the scope has changed since `revision`; PERMISSION_DENIED for the system's scope;
+        /// RESOURCE_EXHAUSTED `TOO_MANY` when the namespace has no room for more.
+        async fn set_config(
+            &self,
+            request: tonic::Request<super::SetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigResponse>, tonic::Status>;
+        /// Returns the configuration of one scope, without the layers around it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope has none.
+        async fn get_config(
+            &self,
+            request: tonic::Request<super::GetConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status>;
+        /// Returns what the layers give together, and which of them set each leaf: for some team, workflow and step now, or for a job as it was submitted.
+        /// Errors: NOT_FOUND `JOB_NOT_FOUND`; NOT_FOUND `CONFIG_NOT_FOUND` when a revision the job was submitted under is no longer kept;
+        /// RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` when the sources alone are too large: ask again with `omit_sources`.
+        async fn get_effective_config(
+            &self,
+            request: tonic::Request<super::GetEffectiveConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetEffectiveConfigResponse>, tonic::Status>;
+        /// Lists the scopes of the namespace that have a configuration, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_configs(
+            &self,
+            request: tonic::Request<super::ListConfigsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigsResponse>, tonic::Status>;
+        /// Takes the configuration of a scope away. Its history stays, and revisions go on from it.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT `SCHEMA_VIOLATION` when what is left breaks a schema.
+        async fn delete_config(
+            &self,
+            request: tonic::Request<super::DeleteConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigResponse>, tonic::Status>;
+        /// Lists the revisions of a scope, the newest first. The newest 1,000 are kept.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when the scope never had a configuration; PERMISSION_DENIED for the system's scope.
+        async fn get_config_history(
+            &self,
+            request: tonic::Request<super::GetConfigHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetConfigHistoryResponse>, tonic::Status>;
+        /// Makes the data of an earlier revision the newest one, as a new revision.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND` when that revision is not kept; otherwise as SetConfig.
+        async fn rollback_config(
+            &self,
+            request: tonic::Request<super::RollbackConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::RollbackConfigResponse>, tonic::Status>;
+        /// Server streaming response type for the WatchConfig method.
+        type WatchConfigStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchConfigResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Streams the effective configuration: as it is first, then after every change of one of its layers, in order. Resumable after any message.
+        /// Errors: INVALID_ARGUMENT `INVALID_RESUME_TOKEN`; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`; UNAVAILABLE `SHUTTING_DOWN` when the server goes down.
+        async fn watch_config(
+            &self,
+            request: tonic::Request<super::WatchConfigRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchConfigStream>, tonic::Status>;
+        /// Sets the schema of a part of the configuration at a scope, or replaces it. What is there must satisfy it already.
+        /// Errors: INVALID_ARGUMENT per field, also for words of JSON Schema that are not served; INVALID_ARGUMENT `SCHEMA_VIOLATION`;
+        /// FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 64 schemas of one scope.
+        async fn set_config_schema(
+            &self,
+            request: tonic::Request<super::SetConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetConfigSchemaResponse>, tonic::Status>;
+        /// Lists the schemas of the namespace, and the system's.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_config_schemas(
+            &self,
+            request: tonic::Request<super::ListConfigSchemasRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListConfigSchemasResponse>, tonic::Status>;
+        /// Takes a schema away.
+        /// Errors: NOT_FOUND `CONFIG_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        async fn delete_config_schema(
+            &self,
+            request: tonic::Request<super::DeleteConfigSchemaRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteConfigSchemaResponse>, tonic::Status>;
+    }
+    /// Configuration in layers: system, org, team, workflow, step. Later layers win. Maps merge key by key, lists and scalars replace, and an explicit null
+    /// takes away what an earlier layer has set.
+    ///
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`). It is the org; teams, workflows and steps are names
+    /// within it. The system's layer belongs to the installation: every namespace reads it, only callers that are not bound to some namespaces change it.
+    #[derive(Debug)]
+    pub struct ConfigServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ConfigServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ConfigServiceServer<T>
+    where
+        T: ConfigService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.ConfigService/SetConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::SetConfigRequest> for SetConfigSvc<T> {
+                        type Response = super::SetConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::SetConfigRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as ConfigService>::set_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/GetConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::GetConfigRequest> for GetConfigSvc<T> {
+                        type Response = super::GetConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::GetConfigRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as ConfigService>::get_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/GetEffectiveConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetEffectiveConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::GetEffectiveConfigRequest>
+                        for GetEffectiveConfigSvc<T>
+                    {
+                        type Response = super::GetEffectiveConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetEffectiveConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::get_effective_config(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetEffectiveConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/ListConfigs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConfigsSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::ListConfigsRequest> for ListConfigsSvc<T> {
+                        type Response = super::ListConfigsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConfigsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::list_configs(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConfigsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/DeleteConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::DeleteConfigRequest> for DeleteConfigSvc<T> {
+                        type Response = super::DeleteConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::delete_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/GetConfigHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetConfigHistorySvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::GetConfigHistoryRequest>
+                        for GetConfigHistorySvc<T>
+                    {
+                        type Response = super::GetConfigHistoryResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetConfigHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::get_config_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetConfigHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/RollbackConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::RollbackConfigRequest> for RollbackConfigSvc<T> {
+                        type Response = super::RollbackConfigResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::rollback_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/WatchConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchConfigSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::ServerStreamingService<super::WatchConfigRequest>
+                        for WatchConfigSvc<T>
+                    {
+                        type Response = super::WatchConfigResponse;
+                        type ResponseStream = T::WatchConfigStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::watch_config(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/SetConfigSchema" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetConfigSchemaSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::SetConfigSchemaRequest> for SetConfigSchemaSvc<T> {
+                        type Response = super::SetConfigSchemaResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetConfigSchemaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ConfigService>::set_config_schema(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetConfigSchemaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/ListConfigSchemas" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConfigSchemasSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::ListConfigSchemasRequest>
+                        for ListConfigSchemasSvc<T>
+                    {
+                        type Response = super::ListConfigSchemasResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConfigSchemasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::list_config_schemas(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConfigSchemasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ConfigService/DeleteConfigSchema" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteConfigSchemaSvc<T: ConfigService>(pub Arc<T>);
+                    impl<T: ConfigService> tonic::server::UnaryService<super::DeleteConfigSchemaRequest>
+                        for DeleteConfigSchemaSvc<T>
+                    {
+                        type Response = super::DeleteConfigSchemaResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteConfigSchemaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConfigService>::delete_config_schema(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteConfigSchemaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for ConfigServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.ConfigService";
+    impl<T> tonic::server::NamedService for ConfigServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What a job left when it gave up.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeadLetter {
@@ -6700,6 +7552,22 @@ pub enum ErrorReason {
     BackupUnsupported = 201,
     /// UNAVAILABLE: the backup could not be written. The message says why; the store is not harmed.
     BackupFailed = 202,
+    /// NOT_FOUND: there is no such approval in the namespace, or it is no longer kept.
+    ApprovalNotFound = 220,
+    /// FAILED_PRECONDITION: the approval is over. The message and the metadata `state` say how it ended.
+    ApprovalDecided = 221,
+    /// FAILED_PRECONDITION: whoever wants to delegate a vote has given it already.
+    ApprovalVoted = 222,
+    /// PERMISSION_DENIED: whoever submitted the job may not approve it.
+    ApprovalOwnRequest = 223,
+    /// PERMISSION_DENIED: the approval is for other people or roles.
+    NotAnApprover = 224,
+    /// Failure type: somebody who was asked said no.
+    ApprovalRejected = 225,
+    /// Failure type: nobody who was asked decided in time.
+    ApprovalExpired = 226,
+    /// Warning: without a login votes cannot be told apart, and all of them count as one.
+    AnonymousVote = 227,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -6796,6 +7664,14 @@ impl ErrorReason {
             Self::BackupTargetNotEmpty => "ERROR_REASON_BACKUP_TARGET_NOT_EMPTY",
             Self::BackupUnsupported => "ERROR_REASON_BACKUP_UNSUPPORTED",
             Self::BackupFailed => "ERROR_REASON_BACKUP_FAILED",
+            Self::ApprovalNotFound => "ERROR_REASON_APPROVAL_NOT_FOUND",
+            Self::ApprovalDecided => "ERROR_REASON_APPROVAL_DECIDED",
+            Self::ApprovalVoted => "ERROR_REASON_APPROVAL_VOTED",
+            Self::ApprovalOwnRequest => "ERROR_REASON_APPROVAL_OWN_REQUEST",
+            Self::NotAnApprover => "ERROR_REASON_NOT_AN_APPROVER",
+            Self::ApprovalRejected => "ERROR_REASON_APPROVAL_REJECTED",
+            Self::ApprovalExpired => "ERROR_REASON_APPROVAL_EXPIRED",
+            Self::AnonymousVote => "ERROR_REASON_ANONYMOUS_VOTE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -6889,6 +7765,14 @@ impl ErrorReason {
             "ERROR_REASON_BACKUP_TARGET_NOT_EMPTY" => Some(Self::BackupTargetNotEmpty),
             "ERROR_REASON_BACKUP_UNSUPPORTED" => Some(Self::BackupUnsupported),
             "ERROR_REASON_BACKUP_FAILED" => Some(Self::BackupFailed),
+            "ERROR_REASON_APPROVAL_NOT_FOUND" => Some(Self::ApprovalNotFound),
+            "ERROR_REASON_APPROVAL_DECIDED" => Some(Self::ApprovalDecided),
+            "ERROR_REASON_APPROVAL_VOTED" => Some(Self::ApprovalVoted),
+            "ERROR_REASON_APPROVAL_OWN_REQUEST" => Some(Self::ApprovalOwnRequest),
+            "ERROR_REASON_NOT_AN_APPROVER" => Some(Self::NotAnApprover),
+            "ERROR_REASON_APPROVAL_REJECTED" => Some(Self::ApprovalRejected),
+            "ERROR_REASON_APPROVAL_EXPIRED" => Some(Self::ApprovalExpired),
+            "ERROR_REASON_ANONYMOUS_VOTE" => Some(Self::AnonymousVote),
             _ => None,
         }
     }

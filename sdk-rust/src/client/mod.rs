@@ -1,5 +1,6 @@
 //! The client: one connection, typed calls, retries that keep their request id.
 
+mod approvals;
 mod config;
 mod connect;
 mod dlq;

@@ -50,7 +50,7 @@ macro_rules! suite {
                 another_namespace_sees_nothing, names_are_found_in_their_namespace_only,
                 every_field_survives, a_job_is_read_through_all_its_states, derived_ids_are_found,
                 reads_after_indexing_are_the_same, long_histories_survive, checkpoints_survive_later_changes,
-                a_dropped_checkpoint_stays_dropped;
+                a_dropped_checkpoint_stays_dropped, an_edited_input_is_kept;
             rows: a_key_names_its_job, an_absent_key_is_none, keys_are_apart_by_namespace,
                 a_key_row_is_replaced_by_a_newer_one, keys_survive_indexing, sessions_come_back_at_a_claim,
                 an_ended_session_is_gone, a_resumed_session_keeps_one_row, topics_come_back_whole,

@@ -4,7 +4,7 @@ use crate::Harness;
 use crate::kit::{Kit, START, default_ns, lease, made, named, new_write, ns, open};
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
-    Cancel, Close, Closed, Event, Failure, Note, Progress, Return, Spec, State, Usage,
+    Cancel, Close, Closed, Event, Failure, Grounds, Note, Progress, Return, Ruling, Spec, State, Usage,
 };
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{
@@ -183,9 +183,9 @@ pub async fn a_job_is_read_through_all_its_states(h: &dyn Harness) {
     let steps = [
         deferred,
         Event::ApprovalRequested,
-        Event::ApprovalVoided,
+        Event::ApprovalVoided(None),
         Event::ApprovalRequested,
-        Event::Approved { place: 1 << 20 },
+        Event::Approved { place: 1 << 20, ruling: None },
         Event::Rejudged,
         Event::Admitted { place: 2 << 20 },
         Event::Dispatched(lease(1, "w-1")),
@@ -295,4 +295,39 @@ pub async fn a_dropped_checkpoint_stays_dropped(h: &dyn Harness) {
     kit.commit(vec![write(&without, 0)]).await;
     let kit = if kit.forgets() { kit } else { kit.reopen_after_crash(h).await };
     kit.assert_stored(&without).await;
+}
+
+pub async fn an_edited_input_is_kept(h: &dyn Harness) {
+    let mut kit = open(h).await;
+    let input = |byte: u8| Payload::json(format!("\"{}\"", char::from(byte).to_string().repeat(20_000)));
+    let mut jobs = Vec::new();
+    for n in 0..2 {
+        let mut job = kit.new_job(&default_ns(), made(n + 1), START + n, Spec::new("job.edit", input(b'a')));
+        kit.apply(&mut job, Event::ApprovalRequested);
+        kit.put_new(&job).await;
+        jobs.push(job);
+    }
+    for (n, job) in jobs.iter_mut().enumerate() {
+        if n > 0 {
+            // The second change meets the first version in the index, the first one does not.
+            kit.settle().await;
+        }
+        let by = vec!["bob".into(), "".into()];
+        let ruling = Ruling { grounds: Grounds::Edit, by, comment: "smaller".into() };
+        kit.apply(job, Event::ApprovalVoided(Some(Box::new(ruling))));
+        job.rare_mut().submitted_as = Some(job.spec.fingerprint());
+        job.spec = Arc::new(Spec { payload: input(b'b'), ..(*job.spec).clone() });
+        kit.put(job, 1).await;
+        kit.apply(job, Event::ApprovalRequested);
+        kit.put(job, 1).await;
+        kit.assert_stored(job).await;
+    }
+    let kit = if kit.forgets() { kit } else { kit.reopen_after_crash(h).await };
+    for job in &jobs {
+        kit.assert_stored(job).await;
+    }
+    kit.settle().await;
+    for job in &jobs {
+        kit.assert_stored(job).await;
+    }
 }

@@ -4,6 +4,7 @@
 //! The state machine of a job is one value, [`job::machine::TABLE`]; documents and checks are made from it.
 
 pub mod access;
+pub mod approval;
 pub mod config;
 pub mod dead_letter;
 pub mod filter;

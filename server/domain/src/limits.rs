@@ -84,6 +84,10 @@ pub const KEY_RETENTION: Span = Span::hours(24);
 
 /// How long an approval is waited for, where its rule does not say.
 pub const APPROVAL_EXPIRES_DEFAULT: Span = Span::hours(24);
+/// How long approvals are kept once they are over.
+pub const APPROVAL_RETENTION: Span = Span::days(90);
+/// People who may give their vote on one approval into other hands.
+pub const DELEGATIONS_MAX: usize = 64;
 
 /// Request ids are remembered this long where a row keeps them.
 pub const REQUEST_ID_RETENTION: Span = Span::hours(24);

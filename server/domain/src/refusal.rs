@@ -95,6 +95,8 @@ reasons! {
         "Check the metadata entry `coretex-namespace`.";
     PolicyNotFound = "POLICY_NOT_FOUND" => NotFound, "There is no such policy, or no such version of it.",
         "ListPolicies and ListPolicyVersions tell what there is.";
+    ApprovalNotFound = "APPROVAL_NOT_FOUND" => NotFound, "There is no such approval in this namespace, or it is no longer kept.",
+        "ListApprovals tells what there is; a job that was judged again has a later round.";
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND" => NotFound, "The job left no dead letter in this namespace, or it is no longer kept.",
         "Check the id and the namespace; a deleted dead letter's job can still be retried with RetryJob.";
     ConfigNotFound = "CONFIG_NOT_FOUND" => NotFound, "The scope has no configuration, or not the revision or schema named.",
@@ -117,6 +119,10 @@ reasons! {
         "Read it again and repeat the change on what it is now.";
     StaleLease = "STALE_LEASE" => FailedPrecondition, "The lease is closed; another attempt is open or the job has ended.",
         "Stop the handler; its result is not wanted any more.";
+    ApprovalDecided = "APPROVAL_DECIDED" => FailedPrecondition, "The approval is over: approved, rejected, expired, voided, or its job has ended.",
+        "Read it to see how it ended; a voided one may have a later round.";
+    ApprovalVoted = "APPROVAL_VOTED" => FailedPrecondition, "Whoever wants to delegate a vote has given it already.",
+        "Nothing: the vote counts.";
     EventsCompacted = "EVENTS_COMPACTED" => OutOfRange, "The events after this token are no longer kept; the oldest token is named.",
         "Watch from `oldest_token` of the metadata, or with the existing jobs first.";
     StoreFull = "STORE_FULL" => ResourceExhausted, "The store has reached its size limit; nothing was accepted.",
@@ -161,6 +167,10 @@ reasons! {
         "Use a valid key; which fault it was is in the audit only.";
     PermissionDenied = "PERMISSION_DENIED" => PermissionDenied, "The identity may not do this.",
         "Use an identity that may, or ask for the permission.";
+    ApprovalOwnRequest = "APPROVAL_OWN_REQUEST" => PermissionDenied, "Whoever submitted the job may not approve it.",
+        "Ask somebody else, or set `requester_may_approve` in the rule.";
+    NotAnApprover = "NOT_AN_APPROVER" => PermissionDenied, "The approval is for other people or roles.",
+        "Ask one of those it names, or have one of them delegate it.";
     HostNotAllowed = "HOST_NOT_ALLOWED" => PermissionDenied, "The `Host` of the request is not one this server answers for.",
         "Use an address the server listens on, or add the name to the allowed hosts.";
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED" => PermissionDenied, "A browser sent the request from a page of another origin.",
@@ -197,6 +207,10 @@ reasons! {
         "Raise `timeouts.total`; the history shows where the time went.";
     PolicyDenied = "POLICY_DENIED" => Recorded, "Policy denied the job.",
         "Look at the decision: its remediations say what would be allowed.";
+    ApprovalRejected = "APPROVAL_REJECTED" => Recorded, "Somebody who was asked said no.",
+        "The message says who and why.";
+    ApprovalExpired = "APPROVAL_EXPIRED" => Recorded, "Nobody who was asked decided in time.",
+        "Retry the job, and see that somebody looks at its approval.";
     ResultTooLarge = "RESULT_TOO_LARGE" => Recorded, "The result of the handler is larger than `payload_max`.",
         "Keep the result elsewhere and return a reference.";
     PolicyUnavailable = "POLICY_UNAVAILABLE" => Recorded, "The policy kernel does not answer; it is asked again.",
@@ -209,6 +223,8 @@ reasons! {
         "Raise `spec.budget`, or ask whoever keeps the policy for more: the message has what was used.";
     ScheduleTimePast = "SCHEDULE_TIME_PAST" => Recorded, "A warning: the schedule time is in the past; the job runs now.",
         "Check clock and time zone of the caller if that was not meant.";
+    AnonymousVote = "ANONYMOUS_VOTE" => Recorded, "A warning: without a login votes cannot be told apart, and all of them count as one.",
+        "Give people keys, so that a quorum means so many people.";
     TopicPaused = "TOPIC_PAUSED" => Recorded, "A warning: the topic is paused; the job waits until it is resumed.",
         "Resume the topic when its jobs should run.";
     BackupTargetNotEmpty = "BACKUP_TARGET_NOT_EMPTY" => FailedPrecondition, "The directory for a backup is not empty.",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use coretex_domain::Refusal;
 pub use coretex_kernel::dispatcher::LaneTotals;
 pub use coretex_kernel::input::{
-    Cause, Directive, Explanation, RejectCode, TopicCounts, Verdict as HeldVerdict,
+    Ballot, Cause, Directive, Explanation, HandOver, RejectCode, TopicCounts, Verdict as HeldVerdict,
 };
 pub use coretex_ports::JobSet;
 

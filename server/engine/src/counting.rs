@@ -2,12 +2,19 @@
 
 use crate::metrics::{EngineMetrics, add};
 use coretex_domain::Job;
-use coretex_domain::job::{Event, StateKind};
+use coretex_domain::approval::ApprovalState;
+use coretex_domain::job::{Event, EventKind, StateKind};
 use coretex_domain::policy::Verdict;
 
 pub(crate) fn count_job(metrics: &EngineMetrics, job: &Job, fresh: usize) {
     let first = job.history.len().saturating_sub(fresh);
-    for entry in &job.history[first..] {
+    for (at, entry) in job.history.iter().enumerate().skip(first) {
+        // Votes leave no entry: what follows the question is its end.
+        let before = at.checked_sub(1).and_then(|before| job.history.get(before));
+        if before.is_some_and(|before| before.event.kind() == EventKind::ApprovalRequested) {
+            let (state, _) = ApprovalState::after(&entry.event);
+            add(&metrics.approvals[state as usize - 1], 1);
+        }
         match &entry.event {
             Event::Submitted { .. } => add(&metrics.jobs_submitted, 1),
             Event::Started => {
@@ -17,7 +24,7 @@ pub(crate) fn count_job(metrics: &EngineMetrics, job: &Job, fresh: usize) {
                 }
             }
             Event::Returned(_) => add(&metrics.returned_offers, 1),
-            Event::Admitted { .. } | Event::Denied | Event::ApprovalRequested | Event::Deferred(_) => {
+            Event::Admitted { .. } | Event::Denied(None) | Event::ApprovalRequested | Event::Deferred(_) => {
                 count_decision(metrics, job, &entry.event);
             }
             Event::Succeeded
@@ -27,7 +34,8 @@ pub(crate) fn count_job(metrics: &EngineMetrics, job: &Job, fresh: usize) {
             | Event::Expired => {}
             Event::AttemptFailed(_)
             | Event::Approved { .. }
-            | Event::ApprovalVoided
+            | Event::ApprovalVoided(_)
+            | Event::Denied(Some(_))
             | Event::Rejudged
             | Event::Dispatched(_)
             | Event::Released
@@ -57,13 +65,13 @@ fn is_end(event: &Event) -> bool {
             | Event::TimedOut { .. }
             | Event::Cancelled
             | Event::Expired
-            | Event::Denied
+            | Event::Denied(_)
     )
 }
 
 fn count_decision(metrics: &EngineMetrics, job: &Job, event: &Event) {
     let verdict = match event {
-        Event::Denied => Verdict::Deny,
+        Event::Denied(_) => Verdict::Deny,
         Event::ApprovalRequested => Verdict::RequireApproval,
         // Without a decision nobody could be asked, which is no verdict.
         Event::Deferred(_) if job.decision.is_none() => return,

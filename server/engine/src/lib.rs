@@ -4,6 +4,7 @@
 //! `shard` loop decides and commits, `sessions` deliver leases and take reports.
 
 pub mod api;
+mod approvals;
 pub mod audit;
 pub mod catalog;
 pub mod clock;
@@ -27,6 +28,7 @@ mod supervisor;
 mod tokens;
 mod topics;
 
+pub use approvals::{ApprovalPage, ApprovalQuery};
 pub use config::{
     ConfigChange, ConfigEdit, ConfigSchema, ConfigStep, ConfigWatch, EffectiveConfig, ScopeConfig,
 };
@@ -104,6 +106,7 @@ impl Engine {
         supervisor::ensure_secret(&shared).await.map_err(unready)?;
         // Before anybody is served: what was in force when the engine stopped is in force again.
         policies::force::refresh(&shared).await.map_err(unready)?;
+        policies::force::tell_all(&shared).await.map_err(unready)?;
         Ok(Engine {
             shared,
             tasks: Arc::new(Mutex::new(tasks)),

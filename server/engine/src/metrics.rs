@@ -41,6 +41,8 @@ pub struct EngineMetrics {
     pub decisions: [AtomicU64; 5],
     /// Judgements by a bundle, of which some are observed.
     pub policy_seconds: Arc<Histogram>,
+    /// Approvals that ended, by their state; the first place stays empty.
+    pub approvals: [AtomicU64; 6],
     pub commits: AtomicU64,
     pub commit_writes: AtomicU64,
     pub commit_seconds: Histogram,

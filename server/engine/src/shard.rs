@@ -183,6 +183,8 @@ impl ShardLoop {
         }
         self.shared.open_jobs[self.who]
             .store(self.view.open_count() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.shared.pending_approvals[self.who]
+            .store(self.view.pending_approvals() as u64, std::sync::atomic::Ordering::Relaxed);
         let replies = replies.into_iter().map(|p| self.resolve(p, &finished.effects)).collect();
         rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
         self.commit(rows, finished.effects, replies, now.wall);
@@ -425,5 +427,6 @@ fn row_of(write: KernelWrite, now: Time) -> Write {
         KernelWrite::DeadLetter(row) => Write::DeadLetter(row),
         KernelWrite::DeadLetterEnd { namespace, job_id } => Write::DeadLetterEnd { namespace, job_id },
         KernelWrite::Topic(row) => Write::Topic(row),
+        KernelWrite::Approval(approval) => Write::Resource(Arc::new(crate::approvals::row(&approval, now))),
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     /// Per loop: open jobs, and jobs that have left memory.
     pub(crate) open_jobs: Vec<AtomicU64>,
     pub(crate) departed: Vec<AtomicU64>,
+    /// Per loop: approvals that are open.
+    pub(crate) pending_approvals: Vec<AtomicU64>,
     pub(crate) is_up: AtomicBool,
     pub(crate) is_draining: AtomicBool,
     pub(crate) start_time: Time,
@@ -141,6 +143,7 @@ impl Shared {
             tokens: RwLock::new(Arc::new(Tokens::new(Vec::new()))),
             epoch: AtomicU64::new(0),
             open_jobs: (0..loops).map(|_| AtomicU64::new(0)).collect(),
+            pending_approvals: (0..loops).map(|_| AtomicU64::new(0)).collect(),
             departed: (0..loops).map(|_| AtomicU64::new(0)).collect(),
             is_up: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),

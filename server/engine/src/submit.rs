@@ -297,7 +297,7 @@ async fn read_into(shared: &Shared, submit: &mut Submit, wanted: &[usize]) -> Re
     let found = shared.store.read(submit.namespace.clone(), ids).await.map_err(refusal_of)?;
     for (n, job) in wanted.iter().zip(found) {
         submit.items[*n].known = job.map(|job| {
-            let print = job.spec.fingerprint();
+            let print = job.fingerprint();
             (job, print)
         });
     }

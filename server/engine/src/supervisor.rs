@@ -39,10 +39,12 @@ pub(crate) async fn run(shared: Arc<Shared>, mut mailboxes: Mailboxes, claim: Cl
         };
         let loops = prepare(&shared, crate::config::complete(&shared, current).await);
         let mut tasks = JoinSet::new();
-        for (shard_loop, mut mailbox) in loops.into_iter().zip(std::mem::take(&mut mailboxes)) {
+        for (who, (shard_loop, mut mailbox)) in
+            loops.into_iter().zip(std::mem::take(&mut mailboxes)).enumerate()
+        {
             tasks.spawn(async move {
                 let exit = AssertUnwindSafe(shard_loop.run(&mut mailbox)).catch_unwind().await;
-                (exit, mailbox)
+                (who, exit, mailbox)
             });
         }
         shared.is_up.store(true, Ordering::Release);
@@ -50,8 +52,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut mailboxes: Mailboxes, claim: Cl
         let mut has_panicked = false;
         let mut returned = Vec::new();
         while let Some(joined) = tasks.join_next().await {
-            let Ok((exit, mailbox)) = joined else { continue };
-            returned.push(mailbox);
+            let Ok((who, exit, mailbox)) = joined else { continue };
+            returned.push((who, mailbox));
             has_panicked |= exit.is_err();
             if !matches!(exit, Ok(Exit::Stopped)) {
                 has_failed = true;
@@ -70,7 +72,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut mailboxes: Mailboxes, claim: Cl
             tracing::error!("a shard loop panicked twice within a minute; the engine stops");
             return;
         }
-        mailboxes = returned;
+        // They end in any order, and each goes on with the mail of its own shards.
+        returned.sort_by_key(|(who, _)| *who);
+        mailboxes = returned.into_iter().map(|(_, mailbox)| mailbox).collect();
         shared.sessions.go_away_all("the shard was reloaded", Span::ZERO);
     }
 }
@@ -108,7 +112,7 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     let count = shared.mailboxes.len();
     // Before the epoch: those who wait for it decide on what is filled in here.
     shared.catalog.fill(&claim.resources);
-    shared.epoch.store(claim.epoch, Ordering::Release);
+    let is_reload = shared.epoch.swap(claim.epoch, Ordering::AcqRel) != 0;
     shared.set_tokens(Tokens::new(claim.secrets.clone()));
     for topic in &claim.topics {
         shared.keep_topic_row(topic.clone());
@@ -120,9 +124,13 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     for job in claim.open {
         jobs[shared.loop_of(job.shard)].push(job);
     }
+    let mut approvals = crate::approvals::pending(&claim.resources);
     let mut loops = Vec::with_capacity(count);
     for (who, jobs) in jobs.into_iter().enumerate() {
         let mut view = View::new(who, policy.clone(), claim.sequences.clone(), now.wall);
+        for approval in approvals.extract_if(.., |one| shared.loop_of(one.shard) == who) {
+            view.load_approval(approval);
+        }
         recover(&mut view, &mut dispatcher, jobs, &claim.topics, now.wall);
         shared.open_jobs[who].store(view.open_count() as u64, Ordering::Relaxed);
         // Counts restart with the view: look-ups made before are stale by definition.
@@ -136,7 +144,13 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     let holders: Vec<SessionId> = loops.iter().flat_map(|(view, _)| view.lease_sessions()).collect();
     sessions::restore(shared, claim.sessions);
     let orphans = shared.clone();
-    tokio::spawn(async move { sessions::end_orphans(&orphans, holders).await });
+    tokio::spawn(async move {
+        sessions::end_orphans(&orphans, holders).await;
+        if is_reload {
+            // What waits for people under an older policy is asked anew. A start does so once it knows its policies.
+            let _ = crate::policies::force::tell_all(&orphans).await;
+        }
+    });
     loops.into_iter().map(|(view, who)| ShardLoop::new(who, view, shared.clone(), claim.epoch)).collect()
 }
 

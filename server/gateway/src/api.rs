@@ -1,6 +1,7 @@
 //! The services of the contract, one file each. A handler reads, asks the engine, and writes; it decides nothing.
 
 pub(crate) mod admin;
+pub(crate) mod approvals;
 pub(crate) mod audit;
 mod batch;
 pub(crate) mod config;

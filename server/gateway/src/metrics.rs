@@ -2,6 +2,7 @@
 
 use crate::gate::Gate;
 use crate::methods::Methods;
+use coretex_domain::approval::ApprovalState;
 use coretex_domain::job::StateKind;
 use coretex_engine::metrics::{BUCKETS, Histogram, OTHER_TOPICS, TOPICS_MAX};
 use std::fmt::Write as _;
@@ -127,6 +128,15 @@ fn engine(gate: &Gate, out: &mut String) {
             count.load(Ordering::Relaxed)
         );
     }
+    let _ = writeln!(
+        out,
+        "# HELP coretex_approvals Approvals that ended, by how.\n# TYPE coretex_approvals counter"
+    );
+    for (state, count) in ApprovalState::ALL.iter().zip(&m.approvals).skip(1) {
+        let count = count.load(Ordering::Relaxed);
+        let _ = writeln!(out, "coretex_approvals_total{{state=\"{}\"}} {count}", state.name());
+    }
+    gauge(out, "coretex_approvals_pending", "Approvals that are open.", gate.engine.pending_approvals());
     for (name, help, h) in [
         (
             "coretex_policy_seconds",

@@ -1,13 +1,14 @@
 //! All gRPC services of the port.
 
 use crate::api::{
-    admin::Admin, audit::Audit, config::Config, dlq::Dlq, events::Events, jobs::Jobs, safety::Safety,
-    topics::Topics, workers::Workers,
+    admin::Admin, approvals::Approvals, audit::Audit, config::Config, dlq::Dlq, events::Events, jobs::Jobs,
+    safety::Safety, topics::Topics, workers::Workers,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;
 use coretex_contract::FILE_DESCRIPTOR_SET;
 use coretex_contract::v1::admin_service_server::AdminServiceServer;
+use coretex_contract::v1::approval_service_server::ApprovalServiceServer;
 use coretex_contract::v1::audit_service_server::AuditServiceServer;
 use coretex_contract::v1::config_service_server::ConfigServiceServer;
 use coretex_contract::v1::dlq_service_server::DlqServiceServer;
@@ -58,6 +59,7 @@ fn all_else(gate: &Arc<Gate>, routes: Routes) -> Routes {
         .add_service(Hot::submits(gate.clone(), tuned!(JobServiceServer, Jobs(gate.clone()), gate)))
         .add_service(Hot::workers(gate.clone(), tuned!(WorkerServiceServer, Workers(gate.clone()), gate)))
         .add_service(tuned!(TopicServiceServer, Topics(gate.clone()), gate))
+        .add_service(tuned!(ApprovalServiceServer, Approvals(gate.clone()), gate))
         .add_service(tuned!(ConfigServiceServer, Config(gate.clone()), gate))
         .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))
         .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use coretex_domain::{JobId, Reason, Refusal, Time};
+use std::sync::Arc;
 
 const MAC_LEN: usize = 16;
 const VERSION: u8 = 1;
@@ -76,6 +77,18 @@ impl Tokens {
             let (time, id) = body.split_first_chunk::<8>()?;
             let id = JobId::parse(std::str::from_utf8(id).ok()?).ok()?;
             Some((Time(u64::from_le_bytes(*time)), id))
+        };
+        self.page(bound, token, read)
+    }
+
+    pub(crate) fn seal_row(&self, bound: &Bound, (time, name): &(Time, Arc<str>)) -> String {
+        self.seal(bound, &[&time.0.to_le_bytes()[..], name.as_bytes()].concat())
+    }
+
+    pub(crate) fn open_row(&self, bound: &Bound, token: &str) -> Result<Option<(Time, Arc<str>)>, Refusal> {
+        let read = |body: Vec<u8>| {
+            let (time, name) = body.split_first_chunk::<8>()?;
+            Some((Time(u64::from_le_bytes(*time)), std::str::from_utf8(name).ok()?.into()))
         };
         self.page(bound, token, read)
     }

@@ -2,6 +2,7 @@
 //! ask of the world. Both lists are closed.
 
 use crate::dispatcher::{Holder, LimitKey, TopicKey};
+use coretex_domain::approval::{Approval, ApprovalId, Choice, Voter};
 use coretex_domain::config::Applied;
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::{Failure, Spec, Usage};
@@ -54,6 +55,10 @@ pub enum Input {
         reason: Arc<str>,
         actor: Arc<str>,
     },
+    /// What somebody says about a job that waits for an approval.
+    Vote(Box<Ballot>),
+    /// Somebody gives their vote on it into other hands.
+    Delegate(Box<HandOver>),
     /// A new job from an ended one.
     /// With [`crate::View::departed`] from before the look-ups: if they may be stale, the answer is `NotOpen`.
     RetryByHand(Box<RetryByHand>, u64),
@@ -187,6 +192,27 @@ pub struct Held {
     pub is_finished: bool,
 }
 
+/// A vote on the round of approval that is asked about.
+#[derive(Debug)]
+pub struct Ballot {
+    pub namespace: Namespace,
+    pub id: ApprovalId,
+    pub voter: Voter,
+    pub choice: Choice,
+    pub comment: Arc<str>,
+    /// Approved with this input in the place of the one asked about.
+    pub edited: Option<Payload>,
+}
+
+#[derive(Debug)]
+pub struct HandOver {
+    pub namespace: Namespace,
+    pub id: ApprovalId,
+    pub voter: Voter,
+    pub to: Arc<str>,
+    pub comment: Arc<str>,
+}
+
 #[derive(Debug)]
 pub struct RetryByHand {
     /// The ended job as the store has it.
@@ -215,7 +241,9 @@ pub enum Reply {
     Reported(Vec<Rejected>),
     Reconciled(Reconciled),
     Job(Result<Arc<Job>, Refusal>),
-    /// The job is not open here.
+    /// The newest round of the job's approval.
+    Approval(Result<Arc<Approval>, Refusal>),
+    /// The job is not open here, or this round of its approval is over.
     NotOpen,
     Explained(Explanation),
     /// How many of the dead letters there were to delete.
@@ -291,11 +319,24 @@ pub struct TopicCounts {
 /// What is to be written; one group of these commits together.
 #[derive(Clone, Debug)]
 pub enum Write {
-    Job { job: Arc<Job>, fresh: u32 },
-    Key { namespace: Namespace, key: Arc<str>, job_id: JobId, fingerprint: u128 },
+    Job {
+        job: Arc<Job>,
+        fresh: u32,
+    },
+    Key {
+        namespace: Namespace,
+        key: Arc<str>,
+        job_id: JobId,
+        fingerprint: u128,
+    },
     DeadLetter(Arc<DeadLetter>),
-    DeadLetterEnd { namespace: Namespace, job_id: JobId },
+    DeadLetterEnd {
+        namespace: Namespace,
+        job_id: JobId,
+    },
     Topic(Arc<Topic>),
+    /// As it is after the group; one per round.
+    Approval(Arc<Approval>),
 }
 
 /// What is to be done once the group is committed.

@@ -32,6 +32,8 @@ mutants! {
     RuleSlotKept = "rule-slot-kept", "The slot of a rule is not given back when its lease ends.";
     ThrottleForgotten = "throttle-forgotten", "A throttled job that waited does not take a start of its rate.";
     BudgetNotChecked = "budget-not-checked", "Usage beyond the budget does not end the job.";
+    ApprovalNotBound = "approval-not-bound", "A question to people stays open when the policy changes, and its answer counts.";
+    VoteCountedTwice = "vote-counted-twice", "The same vote counts once more each time it comes.";
     LeaseSerialReused = "lease-serial-reused", "A returned lease gives its number to the next one.";
 }
 

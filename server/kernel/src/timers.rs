@@ -17,6 +17,8 @@ pub enum Due {
     ScheduleToStart,
     StartToClose,
     Stall,
+    /// Nobody decided in time.
+    Approval,
     /// Ask the policy again.
     Judge,
     /// The backoff is over.
@@ -54,7 +56,9 @@ fn deadlines(job: &Job, settings: Option<&Settings>) -> [Option<(Time, Due)>; 6]
     }
     if job.counters.attempts == 0 && !matches!(job.state, State::Running(_) | State::AwaitingApproval) {
         let from = job.spec.options().schedule_time.unwrap_or(job.create_time).max(job.create_time);
-        found[2] = limits.schedule_to_start.map(|span| (from + span, Due::ScheduleToStart));
+        found[2] = limits
+            .schedule_to_start
+            .map(|span| (job.answered_time().map_or(from, |at| at.max(from)) + span, Due::ScheduleToStart));
     }
     match &job.state {
         State::Running(_) => {
@@ -64,8 +68,8 @@ fn deadlines(job: &Job, settings: Option<&Settings>) -> [Option<(Time, Due)>; 6]
         }
         State::Pending(Some(why)) if !is_paced(job) => found[5] = Some((why.0, Due::Judge)),
         State::Retrying { due } => found[5] = Some((*due, Due::Retry)),
+        State::AwaitingApproval => found[5] = job.approval_deadline().map(|at| (at, Due::Approval)),
         State::Pending(_)
-        | State::AwaitingApproval
         | State::Scheduled
         | State::Dispatched(_)
         | State::Succeeded

@@ -1,7 +1,9 @@
 //! What one group of decisions produces: writes that commit together, and effects for after the commit.
 
 use crate::input::{Closed, Effect, Stop, Write};
+use crate::path::approval;
 use crate::view::View;
+use coretex_domain::approval::Approval;
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::{Entry, Event, Illegal, StateKind, machine};
 use coretex_domain::time::Now;
@@ -16,6 +18,8 @@ pub struct Turn {
     touched: FxHashMap<JobKey, usize>,
     order: Vec<(JobKey, u32)>,
     pub(crate) rows: Vec<Write>,
+    /// Newest version of each approval that changed.
+    pub(crate) approvals: Vec<Arc<Approval>>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) delivered: Vec<(SessionId, Arc<str>, u64, JobKey)>,
     /// Jobs a kernel elsewhere is to be asked about.
@@ -41,6 +45,7 @@ impl Turn {
             touched: FxHashMap::default(),
             order: Vec::new(),
             rows: Vec::new(),
+            approvals: Vec::new(),
             effects: Vec::new(),
             delivered: Vec::new(),
             asked: Vec::new(),
@@ -77,7 +82,7 @@ impl Turn {
 
     /// True if nothing was decided that must be written.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.rows.is_empty()
+        self.order.is_empty() && self.rows.is_empty() && self.approvals.is_empty()
     }
 
     /// Ends the turn: snapshots what was touched, adds dead letters, lets ended jobs leave memory.
@@ -107,6 +112,8 @@ impl Turn {
             }
         }
         writes.append(&mut self.rows);
+        approval::file(view, &mut self);
+        writes.extend(self.approvals.drain(..).map(Write::Approval));
         for (session, lane_id, lease_id, key) in self.delivered.drain(..) {
             if let Some(job) = view.job(key)
                 && job.state.lease().is_some_and(|l| l.id == lease_id)
@@ -185,6 +192,9 @@ impl View {
         change(job);
         turn.touch(key, 1);
         let after = job.state.kind();
+        if before == StateKind::AwaitingApproval || after == StateKind::AwaitingApproval {
+            approval::follow(self, key, turn);
+        }
         if after.is_terminal() && !before.is_terminal() {
             self.set_expiry(key, after);
         }

@@ -12,6 +12,7 @@ use crate::parked::{Parked, revive_behind};
 use crate::ready::{ReadyQueue, Waiting};
 use crate::throttle::Throttled;
 use crate::timers;
+use coretex_domain::approval::Approval;
 use coretex_domain::job::spec::Placement;
 use coretex_domain::job::{PLACE_ORDER_BITS, State, StateKind};
 use coretex_domain::policy::Policy;
@@ -107,6 +108,10 @@ pub struct View {
     pub(crate) class_wakes: BTreeSet<(Time, ClassNo)>,
     pub(crate) key_wakes: BTreeSet<(Time, LimitKey)>,
     pub(crate) throttled: Throttled,
+    /// Questions to people that are open, by job.
+    pub(crate) approvals: FxHashMap<JobKey, Arc<Approval>>,
+    /// Of those, the ones that no store has yet.
+    pub(crate) unfiled: Vec<JobKey>,
     pub(crate) sessions: FxHashMap<SessionId, SessionLeases>,
     offer_deadlines: BTreeSet<(Time, SessionId)>,
     pub(crate) sequences: Box<[u64; 256]>,
@@ -132,6 +137,7 @@ pub struct Footprint {
     pub jobs: usize,
     pub keys: usize,
     pub parked: usize,
+    pub approvals: usize,
     pub ready: usize,
     pub timers: usize,
     pub sessions: usize,
@@ -169,6 +175,8 @@ impl View {
             class_wakes: BTreeSet::new(),
             key_wakes: BTreeSet::new(),
             throttled: Throttled::default(),
+            approvals: FxHashMap::default(),
+            unfiled: Vec::new(),
             sessions: FxHashMap::default(),
             offer_deadlines: BTreeSet::new(),
             sequences,
@@ -194,7 +202,7 @@ impl View {
             self.last_place = self.last_place.max(job.place);
         }
         if let Some(key) = job.spec.options().idempotency_key.clone() {
-            let at = (job.key(), job.spec.fingerprint());
+            let at = (job.key(), job.fingerprint());
             self.keys.entry(job.namespace.clone()).or_default().insert(key, at);
         }
         if let Some(lease) = job.state.lease() {
@@ -439,6 +447,7 @@ impl View {
             jobs: self.open_count(),
             keys: self.keys.values().map(FxHashMap::len).sum(),
             parked: self.parked.len() + self.throttled.len(),
+            approvals: self.approvals.len() + self.unfiled.len(),
             ready: self.classes.iter().map(|class| class.live).sum(),
             timers: self.timers.len() + self.class_wakes.len() + self.key_wakes.len(),
             sessions: self.sessions.len(),

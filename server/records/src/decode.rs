@@ -247,6 +247,11 @@ fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut I
             model: interner.text(&u.model),
         }),
         config: rare.config.as_ref().and_then(|c| applied_of(c, interner)).map(Arc::new),
+        submitted_as: rare
+            .submitted_as
+            .as_ref()
+            .and_then(|print| <[u8; 16]>::try_from(&print[..]).ok())
+            .map(u128::from_be_bytes),
     }
 }
 

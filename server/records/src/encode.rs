@@ -267,6 +267,9 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
         if let Some(config) = &rare.config {
             put_applied(buf, 40, config);
         }
+        if let Some(print) = rare.submitted_as {
+            put::some_bytes(buf, 9, &print.to_be_bytes());
+        }
     });
 }
 

@@ -1,8 +1,11 @@
 //! History entries, leases and their numbers on disk.
 
+use crate::encode::put_texts;
 use crate::intern::Interner;
 use crate::{Damaged, put, wire};
-use coretex_domain::job::{Cancel, Close, Closed, Entry, Event, EventKind, Lease, Note, Return};
+use coretex_domain::job::{
+    Cancel, Close, Closed, Entry, Event, EventKind, Grounds, Lease, Note, Return, Ruling,
+};
 use coretex_domain::{JobId, SessionId, Time};
 
 /// Number of an event kind on disk; the order of the enum is free to change, these are not.
@@ -69,6 +72,15 @@ fn put_closed(buf: &mut Vec<u8>, closed: &Closed) {
     });
 }
 
+fn put_ruling(buf: &mut Vec<u8>, ruling: Option<&Ruling>) {
+    let Some(ruling) = ruling else { return };
+    put::nested(buf, 13, |buf| {
+        put::uint(buf, 1, ruling.grounds as u64);
+        put_texts(buf, 2, &ruling.by);
+        put::text(buf, 3, &ruling.comment);
+    });
+}
+
 pub(crate) fn put_entry(buf: &mut Vec<u8>, tag: u32, entry: &Entry) {
     put::nested(buf, tag, |buf| {
         put::uint(buf, 1, entry.seq);
@@ -76,9 +88,14 @@ pub(crate) fn put_entry(buf: &mut Vec<u8>, tag: u32, entry: &Entry) {
         put::uint(buf, 3, u64::from(number(entry.event.kind())));
         match &entry.event {
             Event::Submitted { actor } => put::opt_text(buf, 4, actor.as_deref()),
-            Event::Admitted { place } | Event::Approved { place } | Event::RetryDue { place } => {
+            Event::Admitted { place } | Event::RetryDue { place } => {
                 put::uint(buf, 5, *place);
             }
+            Event::Approved { place, ruling } => {
+                put::uint(buf, 5, *place);
+                put_ruling(buf, ruling.as_deref());
+            }
+            Event::ApprovalVoided(ruling) | Event::Denied(ruling) => put_ruling(buf, ruling.as_deref()),
             Event::Deferred(why) => {
                 put::opt_text(buf, 4, Some(&why.1));
                 put::uint(buf, 8, why.0.0);
@@ -98,9 +115,7 @@ pub(crate) fn put_entry(buf: &mut Vec<u8>, tag: u32, entry: &Entry) {
                 Note::DeadLetterDeleted(actor) => put::opt_text(buf, 12, Some(actor)),
             },
             Event::ApprovalRequested
-            | Event::ApprovalVoided
             | Event::Rejudged
-            | Event::Denied
             | Event::Started
             | Event::Released
             | Event::Succeeded
@@ -145,6 +160,15 @@ fn closed_of(closed: Option<&wire::Closed>, interner: &mut Interner) -> Result<C
     })
 }
 
+fn ruling_of(entry: &wire::Entry, interner: &mut Interner) -> Result<Option<Box<Ruling>>, Damaged> {
+    let Some(ruling) = &entry.ruling else { return Ok(None) };
+    Ok(Some(Box::new(Ruling {
+        grounds: Grounds::from_number(ruling.grounds).ok_or_else(|| missing("known grounds"))?,
+        by: ruling.by.iter().map(|name| interner.text(name)).collect(),
+        comment: ruling.comment.as_str().into(),
+    })))
+}
+
 fn missing(what: &str) -> Damaged {
     Damaged(format!("history entry without {what}"))
 }
@@ -157,10 +181,10 @@ pub(crate) fn entry_of(entry: &wire::Entry, interner: &mut Interner) -> Result<E
         2 => Event::Admitted { place },
         3 => Event::Deferred(Box::new((Time(entry.at), interner.text(text.unwrap_or_default())))),
         4 => Event::ApprovalRequested,
-        5 => Event::Approved { place },
-        6 => Event::ApprovalVoided,
+        5 => Event::Approved { place, ruling: ruling_of(entry, interner)? },
+        6 => Event::ApprovalVoided(ruling_of(entry, interner)?),
         7 => Event::Rejudged,
-        8 => Event::Denied,
+        8 => Event::Denied(ruling_of(entry, interner)?),
         9 => Event::Dispatched(lease_of(entry.lease.as_ref().ok_or_else(|| missing("lease"))?, interner)),
         10 => Event::Returned(Return::from_number(entry.number).ok_or_else(|| missing("known return"))?),
         11 => Event::Started,

@@ -5,8 +5,8 @@ use coretex_domain::config::{Applied, Layer, Level, Scope};
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
-    Cancel, Close, Closed, Counters, Entry, Event, Failure, Job, Lease, Note, Progress, Rare, Return, Spec,
-    State, StateKind, Usage,
+    Cancel, Close, Closed, Counters, Entry, Event, Failure, Grounds, Job, Lease, Note, Progress, Rare,
+    Return, Ruling, Spec, State, StateKind, Usage,
 };
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{
@@ -63,6 +63,12 @@ fn closed() -> impl Strategy<Value = Closed> {
     (close, text(), text()).prop_map(|(close, kind, message)| Closed { close, kind, message })
 }
 
+fn ruling() -> impl Strategy<Value = Option<Box<Ruling>>> {
+    let grounds = prop::sample::select(&Grounds::ALL[..]);
+    of((grounds, vec(text(), 0..3), text()))
+        .prop_map(|ruling| ruling.map(|(grounds, by, comment)| Box::new(Ruling { grounds, by, comment })))
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let place = number();
     prop_oneof![
@@ -70,10 +76,10 @@ fn event() -> impl Strategy<Value = Event> {
         place.prop_map(|place| Event::Admitted { place }),
         (number(), text()).prop_map(|(at, why)| Event::Deferred(Box::new((Time(at), why)))),
         Just(Event::ApprovalRequested),
-        number().prop_map(|place| Event::Approved { place }),
-        Just(Event::ApprovalVoided),
+        (number(), ruling()).prop_map(|(place, ruling)| Event::Approved { place, ruling }),
+        ruling().prop_map(Event::ApprovalVoided),
         Just(Event::Rejudged),
-        Just(Event::Denied),
+        ruling().prop_map(Event::Denied),
         lease().prop_map(Event::Dispatched),
         prop::sample::select(&Return::ALL[..]).prop_map(Event::Returned),
         Just(Event::Started),
@@ -268,6 +274,7 @@ fn rare() -> impl Strategy<Value = Rare> {
             retry_of,
             retried_as,
             last_sign: last_sign.map(Time),
+            submitted_as: usage.as_ref().map(|usage: &Usage| u128::from(usage.cpu_ms) << 64 | 7),
             usage,
             config,
         },

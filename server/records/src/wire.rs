@@ -4,11 +4,13 @@
 
 mod catalog;
 mod config;
+mod entry;
 mod log;
 mod terms;
 
 pub use catalog::{Output, Resource, Secret};
 pub use config::{Applied, Layer};
+pub use entry::{Entry, Ruling};
 pub use log::{Batch, Group, Write};
 pub use terms::{Approval, Constraints, Terms, Texts, Throttle};
 
@@ -243,38 +245,6 @@ pub struct Lease {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Entry {
-    #[prost(uint64, tag = "1")]
-    pub seq: u64,
-    #[prost(uint64, tag = "2")]
-    pub time: u64,
-    #[prost(uint32, tag = "3")]
-    pub kind: u32,
-    /// Actor or reason.
-    #[prost(string, optional, tag = "4")]
-    pub text: Option<String>,
-    #[prost(uint64, tag = "5")]
-    pub place: u64,
-    #[prost(message, optional, tag = "6")]
-    pub lease: Option<Lease>,
-    #[prost(message, optional, tag = "7")]
-    pub closed: Option<Closed>,
-    /// When it is asked again, or tried again.
-    #[prost(uint64, tag = "8")]
-    pub at: u64,
-    /// Return reason, or 1 for the total deadline.
-    #[prost(uint32, tag = "9")]
-    pub number: u32,
-    #[prost(message, optional, tag = "10")]
-    pub cancel: Option<Cancel>,
-    #[prost(message, optional, tag = "11")]
-    pub retried_as: Option<Id>,
-    /// Who deleted the dead letter, in a note that says so.
-    #[prost(string, optional, tag = "12")]
-    pub letter_deleted_by: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
 pub struct Closed {
     #[prost(uint32, tag = "1")]
     pub close: u32,
@@ -314,6 +284,9 @@ pub struct Rare {
     pub usage: Option<Usage>,
     #[prost(message, optional, tag = "40")]
     pub config: Option<Applied>,
+    /// Big-endian: 16 bytes.
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub submitted_as: Option<bytes::Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]

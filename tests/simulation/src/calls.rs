@@ -7,11 +7,12 @@ use crate::planted::Shell;
 use crate::submit::SubmitFlow;
 use crate::wire::{Ask, Caller, Down, HeldLease, Refused, Resumed, Said, TopicChange, Why};
 use crate::world::World;
+use coretex_domain::approval::{ApprovalId, Voter};
 use coretex_domain::job::StateKind;
 use coretex_domain::session::Session;
 use coretex_domain::topic::{Pause, Settings, Topic};
 use coretex_domain::{Job, JobId, SessionId, ShardId, Time};
-use coretex_kernel::input::{Held, Input, RejectCode, Reply, RetryByHand, Verdict};
+use coretex_kernel::input::{Ballot, HandOver, Held, Input, RejectCode, Reply, RetryByHand, Verdict};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -38,6 +39,9 @@ pub(crate) enum Flow {
         job: JobId,
     },
     Explain,
+    Vote {
+        id: ApprovalId,
+    },
     /// `who` is the loop asked now.
     Topic {
         name: Arc<str>,
@@ -130,6 +134,16 @@ impl World {
                 let input = Input::Explain { namespace, job_id: job };
                 self.post(n, who, Mail::Decide(input, ReplyTo::Call(call)));
             }
+            Ask::Vote { id, voter, choice, edited } => {
+                let (voter, comment) = (Voter::named(voter), "sim".into());
+                let ballot = Ballot { namespace, id: id.clone(), voter, choice, comment, edited };
+                self.ask_about(n, from, exec, id, Input::Vote(Box::new(ballot)));
+            }
+            Ask::Delegate { id, voter, to } => {
+                let (voter, comment) = (Voter::named(voter), "sim".into());
+                let order = HandOver { namespace, id: id.clone(), voter, to, comment };
+                self.ask_about(n, from, exec, id, Input::Delegate(Box::new(order)));
+            }
             Ask::Topic { name, change } => {
                 let flow = Flow::Topic { name, change, next: None, who: 0, asked: 0 };
                 let call = self.nodes[n].add_call(from, exec, flow);
@@ -141,6 +155,13 @@ impl World {
             Ask::Report { said } => return self.report_by_token(n, from, exec, said),
         }
         self.maybe_drop_call(n);
+    }
+
+    /// Asks the loop of a job about its approval.
+    fn ask_about(&mut self, n: usize, from: Caller, exec: u64, id: ApprovalId, input: Input) {
+        let who = self.loop_of(id.job_id.shard(&self.namespace));
+        let call = self.nodes[n].add_call(from, exec, Flow::Vote { id });
+        self.post(n, who, Mail::Decide(input, ReplyTo::Call(call)));
     }
 
     /// A caller may go away at any await.
@@ -195,6 +216,7 @@ impl World {
                 self.post(n, who, Mail::Wait { job, to: ReplyTo::Call(id) });
             }
             Flow::Cancel { .. }
+            | Flow::Vote { .. }
             | Flow::Explain
             | Flow::Topic { .. }
             | Flow::Report { .. }
@@ -265,9 +287,29 @@ impl World {
                 }
             }
             (Flow::Explain, Got::Reply(_)) => Said::Explained,
-            (Flow::Cancel { .. } | Flow::Retry { .. } | Flow::Wait { .. } | Flow::Explain, _) => {
-                Said::Refused(Refused::Unknown)
+            (Flow::Vote { .. }, Got::Reply(Reply::Approval(Ok(approval)))) => {
+                self.cover.votes += 1;
+                Said::Voted(approval)
             }
+            (Flow::Vote { .. }, Got::Reply(Reply::Approval(Err(_)))) => {
+                Said::Refused(Refused::Definite(Why::Barred))
+            }
+            (Flow::Vote { id }, Got::Reply(_)) => {
+                let key = (id.job_id.key(&self.namespace), id.round);
+                Said::Refused(match self.store.approvals.get(&key) {
+                    None => Refused::Definite(Why::NotFound),
+                    Some(approval) if approval.is_pending() => Refused::Unknown,
+                    Some(_) => Refused::Definite(Why::Decided),
+                })
+            }
+            (
+                Flow::Vote { .. }
+                | Flow::Cancel { .. }
+                | Flow::Retry { .. }
+                | Flow::Wait { .. }
+                | Flow::Explain,
+                _,
+            ) => Said::Refused(Refused::Unknown),
         };
         self.finish(n, id, from, exec, said);
     }

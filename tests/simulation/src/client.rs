@@ -2,11 +2,13 @@
 
 use crate::event::{Do, Event};
 use crate::rng::Rng;
+use crate::rules::PEOPLE;
 use crate::wire::{Ask, Caller, Refused, Said, TopicChange, Want, Why};
 use crate::world::World;
 use crate::{clock::WALL_START_MS, workload};
-use coretex_domain::job::Spec;
-use coretex_domain::{JobId, Time};
+use coretex_domain::approval::{ApprovalId, Choice};
+use coretex_domain::job::{Spec, State};
+use coretex_domain::{Job, JobId, Payload, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -143,7 +145,8 @@ impl World {
                 Why::NotOwner | Why::NotReady | Why::StoreFull | Why::Store | Why::Overloaded => {
                     self.try_again(c, call, true);
                 }
-                Why::Conflict | Why::NotFound | Why::Terminal | Why::NotTerminal => {
+                Why::Decided => self.next_round(c, call),
+                Why::Barred | Why::Conflict | Why::NotFound | Why::Terminal | Why::NotTerminal => {
                     self.clients[c].wishes.remove(&call);
                 }
             },
@@ -158,6 +161,9 @@ impl World {
                 self.clients[c].wishes.remove(&call);
                 self.clients[c].past.push(ask);
                 for (job, _) in answers.into_iter().flatten() {
+                    if job.state == State::AwaitingApproval {
+                        self.ask_people(c, &job);
+                    }
                     self.follow_up(c, &job.id);
                 }
             }
@@ -167,7 +173,9 @@ impl World {
                     self.follow_up(c, &job.id);
                 }
             }
-            Said::Explained | Said::TopicSet | Said::Reported => drop(self.clients[c].wishes.remove(&call)),
+            Said::Voted(_) | Said::Explained | Said::TopicSet | Said::Reported => {
+                drop(self.clients[c].wishes.remove(&call))
+            }
         }
         if was_unknown && !self.clients[c].wishes.contains_key(&call) {
             self.cover.unknown_calls_resolved += 1;
@@ -187,6 +195,51 @@ impl World {
             45..=49 => self.wish(c, wait, Ask::Explain { job: id.clone() }, true, false),
             _ => {}
         }
+    }
+
+    /// A few jobs that people are asked about.
+    pub(crate) fn wish_asked(&mut self, c: usize) {
+        let client = &mut self.clients[c];
+        client.names += 1;
+        let body = |n: u64| Payload::json(format!("work {n}").into_bytes());
+        let wants = (0..client.roll.between(1, 5))
+            .map(|n| Want { spec: Arc::new(Spec::new("asked", body(n))), job_id: None })
+            .collect();
+        let request_id = Some(Arc::from(format!("ask{c}.{}", client.names)));
+        self.wish(c, 0, Ask::Submit { request_id, wants }, true, true);
+    }
+
+    /// People vote on a job: some twice, some for others, some late, some who may not, some with another input.
+    fn ask_people(&mut self, c: usize, job: &Job) {
+        let requester = job.submitter().unwrap_or_default().to_owned();
+        for _ in 0..self.clients[c].roll.below(7) {
+            let roll = &mut self.clients[c].roll;
+            let person = |roll: &mut Rng| match roll.chance(500) {
+                true => Arc::from(requester.as_str()),
+                false => Arc::from(*roll.pick(&PEOPLE)),
+            };
+            let id = ApprovalId { round: job.approval_round(), job_id: job.id.clone() };
+            let (voter, wait) = (person(roll), roll.skewed(10, 40_000));
+            let ask = match roll.below(100) {
+                0..=9 => Ask::Delegate { id, to: person(roll), voter },
+                10..=19 => Ask::Vote { id, voter, choice: Choice::Reject, edited: None },
+                20..=34 => {
+                    let edited = Some(Payload::json(format!("work {}", roll.below(5)).into_bytes()));
+                    Ask::Vote { id, voter, choice: Choice::Approve, edited }
+                }
+                _ => Ask::Vote { id, voter, choice: Choice::Approve, edited: None },
+            };
+            self.wish(c, wait, ask, true, false);
+        }
+    }
+
+    /// Whoever comes too late for one round says it to the next, if there is one.
+    fn next_round(&mut self, c: usize, call: u64) {
+        let Some(wish) = self.clients[c].wishes.remove(&call) else { return };
+        let Ask::Vote { id, voter, choice, edited } = wish.ask else { return };
+        let wait = self.clients[c].roll.skewed(10, 10_000);
+        let id = ApprovalId { round: id.round + 1, ..id };
+        self.wish(c, wait, Ask::Vote { id, voter, choice, edited }, true, false);
     }
 
     fn wish_something(&mut self, c: usize) {

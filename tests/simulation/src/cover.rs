@@ -41,6 +41,8 @@ pub struct Cover {
     pub conflicts: u64,
     pub refused_cancels: u64,
     pub refused_retries: u64,
+    pub votes: u64,
+    pub refused_votes: u64,
     pub not_owner: u64,
     pub expired_sessions: u64,
     pub reconciled: u64,
@@ -81,6 +83,8 @@ impl Default for Cover {
             conflicts: 0,
             refused_cancels: 0,
             refused_retries: 0,
+            votes: 0,
+            refused_votes: 0,
             not_owner: 0,
             expired_sessions: 0,
             reconciled: 0,
@@ -108,6 +112,7 @@ impl Cover {
             Why::NotOwner => self.not_owner += 1,
             Why::Terminal => self.refused_cancels += 1,
             Why::NotTerminal => self.refused_retries += 1,
+            Why::Barred | Why::Decided => self.refused_votes += 1,
             Why::NotReady | Why::StoreFull | Why::Store | Why::Conflict | Why::NotFound | Why::Overloaded => {
             }
         }
@@ -136,7 +141,7 @@ impl Cover {
         }
     }
 
-    fn plain(&mut self) -> [&mut u64; 29] {
+    fn plain(&mut self) -> [&mut u64; 31] {
         [
             &mut self.events,
             &mut self.sim_ms,
@@ -162,6 +167,8 @@ impl Cover {
             &mut self.conflicts,
             &mut self.refused_cancels,
             &mut self.refused_retries,
+            &mut self.votes,
+            &mut self.refused_votes,
             &mut self.not_owner,
             &mut self.expired_sessions,
             &mut self.reconciled,
@@ -169,9 +176,4 @@ impl Cover {
             &mut self.looked_again,
         ]
     }
-}
-
-/// Rows of table T that need no approval, which nothing asks for yet.
-pub fn is_reachable(from: StateKind, event: EventKind) -> bool {
-    from != StateKind::AwaitingApproval && event != EventKind::ApprovalRequested
 }

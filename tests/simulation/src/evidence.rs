@@ -1,6 +1,6 @@
 //! The evidence block: one stable, greppable form. What is not in it is not claimed.
 
-use crate::cover::{Cover, is_reachable};
+use crate::cover::Cover;
 use crate::fault::Fault;
 use coretex_domain::job::machine::TABLE;
 use std::fmt::Write as _;
@@ -54,7 +54,7 @@ pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
             format!("{} in {} seeds", cover.strikes[n], cover.struck_seeds[n]),
         );
     }
-    for (row, count) in TABLE.iter().zip(&cover.moves).filter(|(r, _)| is_reachable(r.from, r.event)) {
+    for (row, count) in TABLE.iter().zip(&cover.moves) {
         line(&format!("move.{}.{}", row.from.name(), row.event.name()), count.to_string());
     }
     for (name, count) in rejections(cover) {
@@ -64,7 +64,7 @@ pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
     out
 }
 
-fn rejections(cover: &Cover) -> [(&'static str, u64); 9] {
+fn rejections(cover: &Cover) -> [(&'static str, u64); 10] {
     [
         ("stale-lease", cover.stale_updates),
         ("cancelled", cover.cancelled_updates),
@@ -72,6 +72,7 @@ fn rejections(cover: &Cover) -> [(&'static str, u64); 9] {
         ("lie-by-token", cover.lies_by_token),
         ("key-conflict", cover.conflicts),
         ("cancel-of-ended", cover.refused_cancels),
+        ("vote", cover.refused_votes),
         ("retry-of-open", cover.refused_retries),
         ("not-owner", cover.not_owner),
         ("fenced-group", cover.fenced_groups),
@@ -90,7 +91,7 @@ pub fn gates(cover: &Cover) -> Vec<String> {
             open.push(format!("fault {} struck in {struck} of {} seeds", fault.name(), cover.seeds));
         }
     }
-    for (row, count) in TABLE.iter().zip(&cover.moves).filter(|(r, _)| is_reachable(r.from, r.event)) {
+    for (row, count) in TABLE.iter().zip(&cover.moves) {
         if *count < MOVES_MIN {
             open.push(format!("move {} {} was made {count} times", row.from.name(), row.event.name()));
         }

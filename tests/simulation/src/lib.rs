@@ -32,7 +32,7 @@ mod worker;
 mod workload;
 mod world;
 
-pub use cover::{Cover, is_reachable};
+pub use cover::Cover;
 pub use fault::{Fault, FaultSet};
 pub use options::{DURATION, Narrow, Options};
 pub use planted::{Planted, Shell};

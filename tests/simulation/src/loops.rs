@@ -3,6 +3,7 @@
 use crate::event::Event;
 use crate::node::{Committing, Got, Mail, Pending, Phase, ReplyTo};
 use crate::planted::Shell;
+use crate::store::SimStore;
 use crate::wire::{Refused, Why};
 use crate::world::World;
 use coretex_domain::{Job, JobKey, Time};
@@ -132,7 +133,8 @@ impl World {
         let life = (n, self.nodes[n].boot, self.nodes[n].life);
         self.oracle.on_turn(life, &self.nodes[n].loops[who].view, &finished.writes);
         let replies = replies.into_iter().map(|p| self.resolve(n, who, p, &finished.effects)).collect();
-        rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
+        let store = &mut self.store;
+        rows.extend(finished.writes.into_iter().map(|write| row_of(store, write, now.wall)));
         let committing = Committing {
             no: 0,
             outcome: None,
@@ -323,7 +325,7 @@ impl World {
     }
 }
 
-fn row_of(write: KernelWrite, now: Time) -> Write {
+fn row_of(store: &mut SimStore, write: KernelWrite, now: Time) -> Write {
     match write {
         KernelWrite::Job { job, fresh } => Write::Job { job, fresh },
         KernelWrite::Key { namespace, key, job_id, fingerprint } => {
@@ -332,5 +334,6 @@ fn row_of(write: KernelWrite, now: Time) -> Write {
         KernelWrite::DeadLetter(row) => Write::DeadLetter(row),
         KernelWrite::DeadLetterEnd { namespace, job_id } => Write::DeadLetterEnd { namespace, job_id },
         KernelWrite::Topic(row) => Write::Topic(row),
+        KernelWrite::Approval(approval) => Write::Resource(Arc::new(store.row_of(approval, now))),
     }
 }

@@ -92,11 +92,15 @@ impl World {
             let mut view = View::new(who, self.policy.clone(), claimed.sequences.clone(), now.wall);
             view.mutant = self.opt.planted.and_then(crate::planted::Planted::kernel);
             view.pack_from = self.opt.pack_from;
+            for approval in claimed.approvals.iter().filter(|one| usize::from(one.shard.0) % count == who) {
+                view.load_approval(approval.clone());
+            }
             recover(&mut view, &mut dispatcher, jobs, &claimed.topics, now.wall);
             loops.push(ShardLoop {
                 departed: view.departed(),
                 view,
-                nudges: Vec::new(),
+                // What waits for people under an older policy is asked anew.
+                nudges: vec![Input::SetPolicy(self.policy.clone())],
                 inflight: VecDeque::new(),
                 again: true,
                 wake_at: u64::MAX,

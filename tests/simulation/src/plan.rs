@@ -58,6 +58,9 @@ pub(crate) enum Plan {
     Policy {
         is_out: bool,
     },
+    PolicyNow {
+        is_out: bool,
+    },
     PolicyBack,
     Topic {
         topic: usize,
@@ -214,6 +217,7 @@ impl World {
                 }
             }
             Plan::Policy { .. }
+            | Plan::PolicyNow { .. }
             | Plan::PolicyBack
             | Plan::Topic { .. }
             | Plan::Settings { .. }
@@ -226,6 +230,14 @@ impl World {
     fn on_operator_plan(&mut self, plan: Plan) {
         match plan {
             Plan::Policy { is_out } => {
+                // So that people are asked when it changes.
+                if !self.clients.is_empty() {
+                    self.wish_asked(0);
+                }
+                let at = self.now + self.roll_plan.between(100, 4_000);
+                self.push(at, Event::Plan(Plan::PolicyNow { is_out }));
+            }
+            Plan::PolicyNow { is_out } => {
                 let fault = if is_out { Fault::PolicyOutage } else { Fault::PolicyFlip };
                 if self.strikes(fault) {
                     self.flip_policy(is_out);

@@ -2,7 +2,7 @@
 
 use crate::rng::Rng;
 use coretex_domain::policy::{
-    Budgets, Constraints, Decision, Facts, Policy, Rules, Terms, Throttle, Verdict,
+    ApprovalTerms, Budgets, Constraints, Decision, Facts, OnExpiry, Policy, Rules, Terms, Throttle, Verdict,
 };
 use coretex_domain::topic::Rate;
 use coretex_domain::{Span, Time};
@@ -13,7 +13,11 @@ use std::sync::Arc;
 pub(crate) struct Figures {
     rate: Rate,
     budgets: Budgets,
+    approval: ApprovalTerms,
 }
+
+/// People who may be asked.
+pub(crate) const PEOPLE: [&str; 5] = ["p0", "p1", "p2", "p3", "p4"];
 
 #[derive(Debug)]
 struct SimRules {
@@ -32,7 +36,15 @@ impl Figures {
             max_cost_micros: None,
             max_concurrent: Some(roll.between(1, 4) as u32),
         };
-        Figures { rate, budgets }
+        let named = if roll.chance(5_000) { roll.between(2, 4) as usize } else { 0 };
+        let approval = ApprovalTerms {
+            approvers: PEOPLE[..named].iter().map(|name| (*name).into()).collect(),
+            quorum: roll.between(1, 3) as u32,
+            expires: Span(roll.skewed(2_000, 60_000)),
+            on_expiry: if roll.chance(5_000) { OnExpiry::Reject } else { OnExpiry::Approve },
+            requester_may_approve: roll.chance(3_000),
+        };
+        Figures { rate, budgets, approval }
     }
 
     /// The rules with these figures, as a policy.
@@ -56,6 +68,10 @@ impl Rules for SimRules {
                 let budgets = self.figures.budgets.clone();
                 let constraints = Some(Constraints { budgets, ..Constraints::default() });
                 ("meter", Verdict::AllowWithConstraints, Terms { constraints, ..Terms::default() })
+            }
+            "asked" => {
+                let approval = Some(self.figures.approval.clone());
+                ("ask", Verdict::RequireApproval, Terms { approval, ..Terms::default() })
             }
             _ => match self.rest.judge(facts, Time(0)) {
                 coretex_domain::policy::Answer::Decided(decision) => return decision,

@@ -3,7 +3,9 @@
 //! The gate is what a real store owes its owner: once a group of an epoch was refused or its fate is unknown, no
 //! later group of that epoch is taken, because later groups rest on earlier ones.
 
+use coretex_domain::approval::Approval;
 use coretex_domain::dead_letter::DeadLetter;
+use coretex_domain::resource::{Kind, Resource};
 use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId, Time};
@@ -25,6 +27,10 @@ pub(crate) struct SimStore {
     pub(crate) letters: FxHashMap<JobKey, Arc<DeadLetter>>,
     pub(crate) sessions: BTreeMap<SessionId, Arc<Session>>,
     pub(crate) topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    /// By job and round.
+    pub(crate) approvals: BTreeMap<(JobKey, u32), Arc<Approval>>,
+    /// Every version of an approval that was ever sent here; a resource names one by its number.
+    sent: Vec<Arc<Approval>>,
     pub(crate) sequences: Box<[u64; 256]>,
     pub(crate) commits: u64,
     /// The newest time of any committed group.
@@ -36,6 +42,7 @@ pub(crate) struct Claimed {
     pub(crate) epoch: u64,
     pub(crate) open: Vec<Arc<Job>>,
     pub(crate) topics: Vec<Arc<Topic>>,
+    pub(crate) approvals: Vec<Arc<Approval>>,
     pub(crate) sessions: Vec<Arc<Session>>,
     pub(crate) sequences: Box<[u64; 256]>,
     pub(crate) newest: Time,
@@ -54,6 +61,8 @@ impl SimStore {
             letters: FxHashMap::default(),
             sessions: BTreeMap::new(),
             topics: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            sent: Vec::new(),
             sequences: Box::new([0; 256]),
             commits: 0,
             newest: Time(0),
@@ -67,10 +76,36 @@ impl SimStore {
             epoch: self.epoch,
             open: self.open.iter().filter_map(|key| self.jobs.get(key)).cloned().collect(),
             topics: self.topics.values().cloned().collect(),
+            approvals: self.approvals.values().filter(|one| one.is_pending()).cloned().collect(),
             sessions: self.sessions.values().cloned().collect(),
             sequences: self.sequences.clone(),
             newest: self.newest,
         }
+    }
+
+    /// The row of an approval on its way here.
+    pub(crate) fn row_of(&mut self, approval: Arc<Approval>, now: Time) -> Resource {
+        let number = self.sent.len() as u64;
+        let row = Resource {
+            kind: Kind::Approval,
+            namespace: approval.namespace.clone(),
+            name: approval.id().to_string().into(),
+            shard: approval.shard,
+            revision: approval.revision,
+            is_live: approval.is_pending(),
+            create_time: approval.create_time,
+            update_time: now,
+            expire_time: None,
+            body: number.to_le_bytes().to_vec().into(),
+        };
+        self.sent.push(approval);
+        row
+    }
+
+    /// The approval of such a row.
+    pub(crate) fn approval_in(&self, row: &Resource) -> Option<&Arc<Approval>> {
+        let number = u64::from_le_bytes(row.body.get(..8)?.try_into().ok()?);
+        self.sent.get(usize::try_from(number).ok()?)
     }
 
     /// Whether a group would be taken now.
@@ -107,7 +142,12 @@ impl SimStore {
                 Write::Session(row) => drop(self.sessions.insert(row.session_id, row)),
                 Write::SessionEnd(id) => drop(self.sessions.remove(&id)),
                 Write::Topic(row) => drop(self.topics.insert(row.name.clone(), row)),
-                Write::Secret(..) | Write::Resource(_) | Write::ResourceEnd(_) | Write::Output { .. } => {}
+                Write::Resource(row) => {
+                    if let Some(approval) = self.approval_in(&row).cloned() {
+                        self.approvals.insert((approval.key(), approval.round), approval);
+                    }
+                }
+                Write::Secret(..) | Write::ResourceEnd(_) | Write::Output { .. } => {}
             }
         }
     }

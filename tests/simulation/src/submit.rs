@@ -263,8 +263,7 @@ impl World {
 fn look_up(store: &crate::store::SimStore, submit: &mut Submit) {
     let mut first_derived = None;
     for item in &mut submit.items {
-        let read =
-            |id: &JobId| store.find(&submit.namespace, id).map(|job| (job.clone(), job.spec.fingerprint()));
+        let read = |id: &JobId| store.find(&submit.namespace, id).map(|job| (job.clone(), job.fingerprint()));
         item.known = match item.origin {
             Origin::Fresh => None,
             Origin::Chosen => read(&item.id),

@@ -1,8 +1,9 @@
 //! What travels between clients, workers and nodes: the words of the real API, without its encoding.
 
+use coretex_domain::approval::{Approval, ApprovalId, Choice};
 use coretex_domain::job::{Job, Spec};
 use coretex_domain::topic::Settings;
-use coretex_domain::{JobId, JobKey, SessionId, Span};
+use coretex_domain::{JobId, JobKey, Payload, SessionId, Span};
 use coretex_kernel::input::{Directive, RejectCode, Stop, Verdict};
 use std::sync::Arc;
 
@@ -40,6 +41,17 @@ pub(crate) enum Ask {
         name: Arc<str>,
         change: TopicChange,
     },
+    Vote {
+        id: ApprovalId,
+        voter: Arc<str>,
+        choice: Choice,
+        edited: Option<Payload>,
+    },
+    Delegate {
+        id: ApprovalId,
+        voter: Arc<str>,
+        to: Arc<str>,
+    },
     /// Results by token, outside a stream.
     Report {
         said: Vec<(Token, Word)>,
@@ -65,6 +77,7 @@ pub(crate) enum Said {
     Submitted(Vec<Result<(Arc<Job>, bool), Refused>>),
     Job(Arc<Job>),
     Explained,
+    Voted(Arc<Approval>),
     TopicSet,
     Reported,
     Refused(Refused),
@@ -89,6 +102,9 @@ pub(crate) enum Why {
     Terminal,
     NotTerminal,
     Overloaded,
+    /// Whoever votes may not, and whoever was late.
+    Barred,
+    Decided,
 }
 
 /// The lease token: which job, which lease, which shard.

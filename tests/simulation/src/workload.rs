@@ -8,8 +8,18 @@ use coretex_domain::{Payload, Span, Time};
 use std::sync::Arc;
 
 /// Topics of every run. The last is one the built-in policy denies.
-pub(crate) const TOPICS: [&str; 9] =
-    ["plain", "keyed", "capped", "rated", "timed", "deep", "throttled", "metered", "sys.destroy.all"];
+pub(crate) const TOPICS: [&str; 10] = [
+    "plain",
+    "keyed",
+    "capped",
+    "rated",
+    "timed",
+    "deep",
+    "throttled",
+    "metered",
+    "asked",
+    "sys.destroy.all",
+];
 
 /// Settings a topic has from the start; `None` leaves it without a row.
 pub(crate) fn settings(topic: &str, roll: &mut Rng) -> Option<Settings> {
@@ -60,7 +70,8 @@ fn retry(roll: &mut Rng) -> RetryPolicy {
 /// One job. `wall` is the caller's idea of the time.
 pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
     let topic = match roll.below(100) {
-        0..=26 => "plain",
+        0..=21 => "plain",
+        22..=26 => "asked",
         27..=38 => "keyed",
         39..=49 => "capped",
         50..=60 => "rated",
@@ -87,7 +98,11 @@ pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
     if topic != "plain" || roll.chance(3_000) {
         options.retry = retry(roll);
     }
-    if topic == "deep" || (topic == "sys.destroy.all" && roll.chance(5_000)) || roll.chance(500) {
+    if topic == "deep"
+        || (topic == "asked" && roll.chance(3_000))
+        || (topic == "sys.destroy.all" && roll.chance(5_000))
+        || roll.chance(500)
+    {
         options.timeouts = timeouts(roll);
     }
     if matches!(topic, "keyed" | "capped") || (topic == "metered" && roll.chance(4_000)) || roll.chance(500) {

@@ -1,6 +1,7 @@
 //! The command line: one file per family of commands.
 
 mod admin;
+mod approval;
 pub mod bench;
 mod client;
 mod config;
@@ -50,6 +51,9 @@ enum Command {
     /// Jobs that gave up: group them, retry them, let go of them
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// Jobs that wait for people: look at them, say yes or no
+    #[command(subcommand)]
+    Approval(approval::ApprovalCommand),
     /// Check policy bundles and ask what they would decide
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -154,6 +158,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Job(command) => on_runtime(job::run(command, &client), IsPatient::No),
         Command::Dlq(command) => on_runtime(dlq::run(command, &client), IsPatient::No),
         Command::Config(command) => on_runtime(config::run(command, &client), IsPatient::No),
+        Command::Approval(command) => on_runtime(approval::run(command, &client), IsPatient::No),
         Command::Topic(command) => on_runtime(topic::run(command, &client), IsPatient::No),
         Command::Admin(command) => on_runtime(admin::run(command, &client), IsPatient::No),
     }
@@ -173,6 +178,7 @@ fn is_serverless(command: &Command) -> bool {
         Command::Job(_)
         | Command::Dlq(_)
         | Command::Config(_)
+        | Command::Approval(_)
         | Command::Topic(_)
         | Command::Worker(_)
         | Command::Admin(_)

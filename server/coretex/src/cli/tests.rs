@@ -31,6 +31,12 @@ fn commands_have_the_names_of_the_contract() {
         "coretex dlq retry --all --preview",
         "coretex dlq delete a b",
         "coretex dlq purge --topic t --older-than 7d --yes",
+        "coretex approval list --mine --topic t -o json",
+        "coretex approval list --state approved --job j",
+        "coretex approval get apr_1_j",
+        "coretex approval approve apr_1_j --comment fine --data {}",
+        "coretex approval reject apr_1_j --comment no",
+        "coretex approval delegate apr_1_j --to bob",
         "coretex topic update t --rate 100/1s",
         "coretex topic pause t --reason r",
         "coretex worker run --topic t --slots 4 --echo",
@@ -71,6 +77,10 @@ fn wrong_command_lines_are_usage_errors() {
         "coretex dlq purge --all --topic t --yes",
         "coretex dlq purge --all --yes --preview",
         "coretex dlq groups --limit 0",
+        "coretex approval approve",
+        "coretex approval approve apr_1_j --content-type text/plain",
+        "coretex approval delegate apr_1_j",
+        "coretex approval list --state PENDING --any-state",
     ] {
         assert_eq!(main(args(line)), USAGE, "{line}");
     }

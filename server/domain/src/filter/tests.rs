@@ -9,7 +9,7 @@ fn job() -> Job {
     let id = JobId::Named("order-1".into());
     let mut job =
         Job::submitted(id, Namespace::new("default"), Arc::new(spec), 1, Time(1_767_225_600_000), None);
-    job.apply(Entry { seq: 2, time: Time(1_767_225_600_500), event: Event::Denied }).expect("legal");
+    job.apply(Entry { seq: 2, time: Time(1_767_225_600_500), event: Event::Denied(None) }).expect("legal");
     job
 }
 

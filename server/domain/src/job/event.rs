@@ -113,6 +113,67 @@ pub enum Note {
     DeadLetterDeleted(Arc<str>),
 }
 
+/// What became of a question to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    pub grounds: Grounds,
+    /// Who decided, in the order of their votes; an empty name is somebody who was not asked to log in.
+    pub by: Vec<Arc<str>>,
+    /// What the last of them said.
+    pub comment: Arc<str>,
+}
+
+/// What a question to people was decided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Grounds {
+    Votes = 1,
+    /// The input was edited: it is another question now.
+    Edit = 2,
+    /// The time for it was over.
+    Expiry = 3,
+    /// Another policy is in force: it may be another question now.
+    Policy = 4,
+}
+
+impl Grounds {
+    pub const ALL: [Grounds; 4] = [Grounds::Votes, Grounds::Edit, Grounds::Expiry, Grounds::Policy];
+    pub fn from_number(number: u32) -> Option<Grounds> {
+        Grounds::ALL.into_iter().find(|g| *g as u32 == number)
+    }
+}
+
+impl Ruling {
+    pub fn by_time() -> Ruling {
+        Ruling { grounds: Grounds::Expiry, by: Vec::new(), comment: "".into() }
+    }
+
+    pub fn by_policy() -> Ruling {
+        Ruling { grounds: Grounds::Policy, by: Vec::new(), comment: "".into() }
+    }
+
+    /// Who decided, as one text. Empty: nobody did.
+    pub fn actors(&self) -> String {
+        let name = |name: &Arc<str>| if name.is_empty() { "anonymous".to_owned() } else { name.to_string() };
+        self.by.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl std::fmt::Display for Ruling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.grounds {
+            Grounds::Votes => write!(f, "by {}", self.actors())?,
+            Grounds::Edit => write!(f, "the input was edited by {}", self.actors())?,
+            Grounds::Expiry => f.write_str("nobody decided in time")?,
+            Grounds::Policy => f.write_str("the policy changed")?,
+        }
+        match &*self.comment {
+            "" => Ok(()),
+            comment => write!(f, ": {comment}"),
+        }
+    }
+}
+
 /// One thing that happened. Small, so that histories are: anything bulky is boxed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -125,12 +186,15 @@ pub enum Event {
     },
     Deferred(Box<(Time, Arc<str>)>),
     ApprovalRequested,
+    /// By whom is not known of entries of earlier releases; nor is it below.
     Approved {
         place: u64,
+        ruling: Option<Box<Ruling>>,
     },
-    ApprovalVoided,
+    ApprovalVoided(Option<Box<Ruling>>),
     Rejudged,
-    Denied,
+    /// By the policy, or with a ruling by people or the lack of them.
+    Denied(Option<Box<Ruling>>),
     Dispatched(Box<Lease>),
     Returned(Return),
     Started,
@@ -204,9 +268,9 @@ impl Event {
             Event::Deferred(_) => EventKind::Deferred,
             Event::ApprovalRequested => EventKind::ApprovalRequested,
             Event::Approved { .. } => EventKind::Approved,
-            Event::ApprovalVoided => EventKind::ApprovalVoided,
+            Event::ApprovalVoided(_) => EventKind::ApprovalVoided,
             Event::Rejudged => EventKind::Rejudged,
-            Event::Denied => EventKind::Denied,
+            Event::Denied(_) => EventKind::Denied,
             Event::Dispatched(_) => EventKind::Dispatched,
             Event::Returned(_) => EventKind::Returned,
             Event::Started => EventKind::Started,

@@ -11,7 +11,7 @@ mod usage;
 
 pub use crate::id::JobId;
 pub use allowance::Share;
-pub use event::{Cancel, Close, Closed, Entry, Event, EventKind, Lease, Note, Return};
+pub use event::{Cancel, Close, Closed, Entry, Event, EventKind, Grounds, Lease, Note, Return, Ruling};
 pub use machine::StateKind;
 pub use spec::Spec;
 pub use usage::Usage;
@@ -104,6 +104,8 @@ pub struct Rare {
     pub usage: Option<Usage>,
     /// The configuration it was submitted under.
     pub config: Option<Arc<Applied>>,
+    /// The fingerprint of what was submitted, if its input was edited since.
+    pub submitted_as: Option<u128>,
 }
 
 /// A job and all that happened to it.
@@ -160,6 +162,7 @@ static NOTHING_RARE: Rare = Rare {
     last_sign: None,
     usage: None,
     config: None,
+    submitted_as: None,
 };
 
 // === impl State ===
@@ -285,14 +288,14 @@ impl Job {
             Event::Submitted { .. } | Event::CancelRequested(_) | Event::Annotated(_) => {
                 self.take_flag(&entry.event)
             }
-            Event::Admitted { place } | Event::Approved { place } | Event::RetryDue { place } => {
+            Event::Admitted { place } | Event::Approved { place, .. } | Event::RetryDue { place } => {
                 self.place = *place;
                 self.state = State::Scheduled;
             }
             Event::Deferred(why) => self.state = State::Pending(Some(why.clone())),
             Event::ApprovalRequested => self.state = State::AwaitingApproval,
-            Event::ApprovalVoided | Event::Rejudged => self.state = State::Pending(None),
-            Event::Denied => self.state = State::Denied,
+            Event::ApprovalVoided(_) | Event::Rejudged => self.state = State::Pending(None),
+            Event::Denied(_) => self.state = State::Denied,
             Event::Dispatched(lease) => {
                 self.counters.lease_serial = lease.serial;
                 self.worker_id = Some(lease.worker_id.clone());
@@ -418,6 +421,51 @@ impl Job {
             Some(Event::Submitted { actor }) => actor.as_deref(),
             Some(_) | None => None,
         }
+    }
+
+    /// The fingerprint of the request that made it, whatever was edited since: a repeat of it has the same.
+    pub fn fingerprint(&self) -> u128 {
+        self.rare().submitted_as.unwrap_or_else(|| self.spec.fingerprint())
+    }
+
+    /// True if one of the last `fresh` entries gave it another input.
+    pub fn is_edited_within(&self, fresh: usize) -> bool {
+        let is_edit = |entry: &Entry| match &entry.event {
+            Event::ApprovalVoided(Some(ruling)) => ruling.grounds == Grounds::Edit,
+            _ => false,
+        };
+        self.history[self.history.len().saturating_sub(fresh)..].iter().any(is_edit)
+    }
+
+    // === approvals ===
+
+    /// How often people were asked about it.
+    pub fn approval_round(&self) -> u32 {
+        let asked = self.history.iter().filter(|entry| entry.event.kind() == EventKind::ApprovalRequested);
+        asked.count() as u32
+    }
+
+    /// When people were asked last.
+    pub fn asked_time(&self) -> Time {
+        let asked = self.history.iter().rfind(|entry| entry.event.kind() == EventKind::ApprovalRequested);
+        asked.map_or(self.update_time, |entry| entry.time)
+    }
+
+    /// When the answer is due, while people are asked.
+    pub fn approval_deadline(&self) -> Option<Time> {
+        if self.state != State::AwaitingApproval {
+            return None;
+        }
+        let expires =
+            self.decision.as_ref().and_then(|decision| decision.approval()).map(|terms| terms.expires);
+        Some(self.asked_time() + expires.unwrap_or(crate::limits::APPROVAL_EXPIRES_DEFAULT))
+    }
+
+    /// When it last went on after people were asked: what it waited for them is not held against it.
+    pub fn answered_time(&self) -> Option<Time> {
+        let is_answer =
+            |entry: &&Entry| matches!(entry.event.kind(), EventKind::Approved | EventKind::ApprovalVoided);
+        self.history.iter().rfind(is_answer).map(|entry| entry.time)
     }
 
     /// A rough count of the bytes this job holds in memory.

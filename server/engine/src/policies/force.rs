@@ -138,9 +138,14 @@ pub(crate) async fn refresh(shared: &Arc<Shared>) -> Result<(), Refusal> {
         policy
     };
     // First, so that a loop that is loaded meanwhile starts with it.
-    shared.set_policy(policy.clone());
+    shared.set_policy(policy);
+    tell_all(shared).await
+}
+
+/// Has every loop judge by the policy in force, and what waits under another one be judged again.
+pub(crate) async fn tell_all(shared: &Arc<Shared>) -> Result<(), Refusal> {
     for who in 0..shared.mailboxes.len() {
-        tell(shared, who, Input::SetPolicy(policy.clone())).await?;
+        tell(shared, who, Input::SetPolicy(shared.policy())).await?;
     }
     Ok(())
 }

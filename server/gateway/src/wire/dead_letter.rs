@@ -75,9 +75,9 @@ fn attempts(job: &Job) -> Vec<pb::DeadLetterAttempt> {
             | Event::Deferred(_)
             | Event::ApprovalRequested
             | Event::Approved { .. }
-            | Event::ApprovalVoided
+            | Event::ApprovalVoided(_)
             | Event::Rejudged
-            | Event::Denied
+            | Event::Denied(_)
             | Event::Returned(_)
             | Event::Succeeded
             | Event::RetryDue { .. }

@@ -3,7 +3,7 @@
 use super::job::{decision_id, rests_on_decision, state};
 use super::time::timestamp;
 use coretex_contract::v1 as pb;
-use coretex_domain::job::{Close, Closed, Entry, Event, Job, Note, StateKind, machine};
+use coretex_domain::job::{Close, Closed, Entry, Event, Grounds, Job, Note, Ruling, StateKind, machine};
 use coretex_ports::EventRow;
 
 /// The history of a job from an index on, oldest first.
@@ -120,9 +120,9 @@ pub(crate) fn kind(event: &Event, from: Option<StateKind>) -> pb::JobEventType {
         Event::Deferred(_) => T::Deferred,
         Event::ApprovalRequested => T::ApprovalRequested,
         Event::Approved { .. } => T::Approved,
-        Event::ApprovalVoided | Event::Rejudged => T::Rejudged,
-        Event::Denied if from == Some(StateKind::AwaitingApproval) => T::Rejected,
-        Event::Denied => T::Denied,
+        Event::ApprovalVoided(_) | Event::Rejudged => T::Rejudged,
+        Event::Denied(_) if from == Some(StateKind::AwaitingApproval) => T::Rejected,
+        Event::Denied(_) => T::Denied,
         Event::Dispatched(_) => T::Dispatched,
         Event::Returned(_) => T::Returned,
         Event::Started => T::Started,
@@ -166,7 +166,7 @@ pub(crate) fn actor(event: &Event, worker_id: &str, policy: &str) -> String {
         Event::Submitted { actor } => actor.as_deref().unwrap_or_default().to_owned(),
         Event::CancelRequested(cancel) => cancel.actor.to_string(),
         Event::Admitted { .. }
-        | Event::Denied
+        | Event::Denied(None)
         | Event::Deferred(_)
         | Event::ApprovalRequested
         | Event::Rejudged => {
@@ -182,15 +182,31 @@ pub(crate) fn actor(event: &Event, worker_id: &str, policy: &str) -> String {
         },
         Event::TimedOut { .. } | Event::RetryDue { .. } | Event::Expired => "system:timer".into(),
         Event::Dispatched(_) | Event::Returned(_) => "system:dispatch".into(),
-        Event::Approved { .. } | Event::ApprovalVoided | Event::Cancelled | Event::Annotated(_) => {
-            "system".into()
-        }
+        Event::Approved { ruling: Some(ruling), .. }
+        | Event::ApprovalVoided(Some(ruling))
+        | Event::Denied(Some(ruling)) => ruled_by(ruling, policy),
+        Event::Approved { ruling: None, .. }
+        | Event::ApprovalVoided(None)
+        | Event::Cancelled
+        | Event::Annotated(_) => "system".into(),
+    }
+}
+
+/// Whoever decided last, or what did.
+fn ruled_by(ruling: &Ruling, policy: &str) -> String {
+    match ruling.grounds {
+        Grounds::Votes | Grounds::Edit => ruling.by.last().map(ToString::to_string).unwrap_or_default(),
+        Grounds::Expiry => "system:timer".into(),
+        Grounds::Policy => format!("policy:{policy}"),
     }
 }
 
 pub(crate) fn message(event: &Event) -> String {
     match event {
         Event::Deferred(why) => why.1.to_string(),
+        Event::Approved { ruling: Some(ruling), .. }
+        | Event::ApprovalVoided(Some(ruling))
+        | Event::Denied(Some(ruling)) => ruling.to_string(),
         Event::Returned(why) => why.text().to_owned(),
         Event::AttemptFailed(_) | Event::Failed(_) => {
             closed_of(event).map(|c| c.message.to_string()).unwrap_or_default()
@@ -208,10 +224,10 @@ pub(crate) fn message(event: &Event) -> String {
         Event::Submitted { .. }
         | Event::Admitted { .. }
         | Event::ApprovalRequested
-        | Event::Approved { .. }
-        | Event::ApprovalVoided
+        | Event::Approved { ruling: None, .. }
+        | Event::ApprovalVoided(None)
         | Event::Rejudged
-        | Event::Denied
+        | Event::Denied(None)
         | Event::Dispatched(_)
         | Event::Started
         | Event::Released

@@ -221,7 +221,7 @@ pub(crate) fn rests_on_decision(event: &Event) -> bool {
     matches!(
         event,
         Event::Admitted { .. }
-            | Event::Denied
+            | Event::Denied(None)
             | Event::Deferred(_)
             | Event::ApprovalRequested
             | Event::Rejudged

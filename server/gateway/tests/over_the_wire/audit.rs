@@ -136,6 +136,20 @@ async fn good_call(server: &Server, method: &str) -> Asked {
             // This store has no backups.
             Asked { is_done: false, ..asked(&message, "/nowhere/backup") }
         }
+        "Approve" | "Reject" | "DelegateApproval" => {
+            let (approval_id, to) = ("apr_1_job_00000000000000000000000000".to_owned(), "ann".to_owned());
+            let request =
+                pb::DelegateApprovalRequest { approval_id: approval_id.clone(), to, ..Default::default() };
+            let message = match method {
+                "Approve" => pb::ApproveRequest { approval_id: approval_id.clone(), ..Default::default() }
+                    .encode_to_vec(),
+                "Reject" => pb::RejectRequest { approval_id: approval_id.clone(), ..Default::default() }
+                    .encode_to_vec(),
+                _ => request.encode_to_vec(),
+            };
+            // Nobody asked for one.
+            Asked { message: message.into(), subject: approval_id, is_done: false }
+        }
         other => good_call_of_config(other),
     }
 }

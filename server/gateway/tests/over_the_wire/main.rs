@@ -1,6 +1,7 @@
 //! The gateway as its callers see it: a whole server on a free port, called over the wire.
 
 mod access;
+mod approvals;
 mod audit;
 mod changes;
 mod config;

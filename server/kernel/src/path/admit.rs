@@ -69,7 +69,7 @@ fn decided(
     let event = match decision.verdict {
         Verdict::Allow => admitted(view, &job, turn),
         Verdict::AllowWithConstraints => return constrained(view, job, decision, turn),
-        Verdict::Deny => Event::Denied,
+        Verdict::Deny => Event::Denied(None),
         Verdict::RequireApproval => Event::ApprovalRequested,
         Verdict::Throttle => {
             let paced = match decision.throttle() {
@@ -92,10 +92,14 @@ fn decided(
 }
 
 fn admitted(view: &mut View, job: &Job, turn: &Turn) -> Event {
+    Event::Admitted { place: place_of(view, job, turn) }
+}
+
+/// Where a job that may run now stands in its queue.
+pub(crate) fn place_of(view: &mut View, job: &Job, turn: &Turn) -> u64 {
     let wanted = job.spec.options().schedule_time.unwrap_or(turn.now.wall).max(turn.now.wall);
     // A job that is judged again keeps the place it had.
-    let place = if job.place == 0 { view.next_place(wanted) } else { job.place };
-    Event::Admitted { place }
+    if job.place == 0 { view.next_place(wanted) } else { job.place }
 }
 
 /// The constraints hold from the next lease on. Where earlier attempts used up what they leave, there is none.
@@ -107,7 +111,7 @@ fn constrained(view: &mut View, job: Arc<Job>, decision: Arc<Decision>, turn: &m
     match view.job(key).and_then(|job| job.spent_share()) {
         Some(share) => {
             let failure = over_budget(&share);
-            view.apply_with(key, Event::Denied, turn, |job| job.rare_mut().failure = Some(failure));
+            view.apply_with(key, Event::Denied(None), turn, |job| job.rare_mut().failure = Some(failure));
         }
         None => drop(view.apply(key, place, turn)),
     }

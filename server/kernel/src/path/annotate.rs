@@ -45,7 +45,8 @@ fn write(turn: &mut Turn, job: &Arc<Job>) {
         | Write::Key { .. }
         | Write::DeadLetter(_)
         | Write::DeadLetterEnd { .. }
-        | Write::Topic(_) => None,
+        | Write::Topic(_)
+        | Write::Approval(_) => None,
     });
     match earlier {
         Some((row, fresh)) => {

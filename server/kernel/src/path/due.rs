@@ -1,6 +1,6 @@
 //! Due: the time in; deadlines fired, retries and delayed jobs made ready, offers taken back out.
 
-use super::admit;
+use super::{admit, approval};
 use crate::input::Stop;
 use crate::limits::LimitKind;
 use crate::mutant::Mutant;
@@ -97,6 +97,7 @@ fn fire(view: &mut View, dispatcher: &mut Dispatcher, key: JobKey, turn: &mut Tu
             end_attempt(view, key, Close::Stalled, plain_failure("STALLED", &message, true), None, turn);
             stop(lease, Stop::Stalled, turn);
         }
+        Due::Approval => approval::expire(view, key, turn),
         Due::Judge => {
             admit::admit(view, dispatcher, key, turn);
         }

@@ -5,8 +5,10 @@ use crate::dispatcher::{Dispatcher, LimitKey, TopicKey};
 use crate::input::{Cause, Explanation, Reply};
 use crate::limits::LimitKind;
 use coretex_domain::job::State;
+use coretex_domain::policy::OnExpiry;
 use coretex_domain::time::Now;
 use coretex_domain::{Job, JobId, Namespace, Time};
+use std::sync::Arc;
 
 pub(crate) fn explain(
     view: &mut View,
@@ -38,7 +40,7 @@ fn explain_open(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Ex
     match &job.state {
         State::Pending(Some(why)) => causes.push(deferred(view, job, why)),
         State::Pending(None) => causes.push(cause("POLICY_PENDING", "waits for a policy verdict")),
-        State::AwaitingApproval => causes.push(cause("APPROVAL", "waits for a person to approve it")),
+        State::AwaitingApproval => causes.push(asked(view, job)),
         State::Scheduled if job.ready_time() > now.wall => {
             causes.push(at("SCHEDULE_TIME", "its schedule time has not come", job.ready_time()));
         }
@@ -70,6 +72,33 @@ fn explain_open(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Ex
     }
     let first = causes.last().map_or_else(String::new, |c| format!(": {}", c.message));
     Explanation { summary: format!("{}{first}", job.state.kind().name()), causes }
+}
+
+/// Who is asked about a job, what they said so far, and what silence will mean.
+fn asked(view: &View, job: &Job) -> Cause {
+    let Some(approval) = view.approvals.get(&job.key()) else {
+        return cause("APPROVAL", "waits for a person to approve it");
+    };
+    let (votes, quorum) = (approval.approvers(), approval.terms.quorum);
+    let named = |names: &[&Arc<str>]| {
+        names.iter().map(|n| if n.is_empty() { "anonymous" } else { n }).collect::<Vec<_>>().join(", ")
+    };
+    let said = if votes.is_empty() { String::new() } else { format!(" ({})", named(&votes)) };
+    let who = match approval.terms.approvers.iter().collect::<Vec<_>>().as_slice() {
+        [] => "whoever may decide approvals".to_owned(),
+        names => named(names),
+    };
+    let end = match approval.terms.on_expiry {
+        OnExpiry::Reject => "denied",
+        OnExpiry::Approve => "let in",
+    };
+    let message = format!(
+        "{} waits for {who}: {} of {quorum} approvals{said}; without a decision it is {end}",
+        approval.id(),
+        votes.len()
+    );
+    let holders = approval.terms.approvers.iter().map(ToString::to_string).collect();
+    Cause { holders, ..at("APPROVAL", message, approval.expire_time) }
 }
 
 fn why_not_dispatched(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Vec<Cause> {

@@ -2,6 +2,7 @@
 
 pub mod admit;
 mod annotate;
+pub(crate) mod approval;
 pub mod cancel;
 mod dead_letter;
 pub mod dispatch;
@@ -15,6 +16,7 @@ pub mod submit;
 
 use crate::input::{Input, Reply, TopicCounts, Write};
 use crate::{Dispatcher, Turn, View, parked};
+use coretex_domain::job::State;
 use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Namespace, Time};
@@ -41,6 +43,8 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
         Input::Cancel { namespace, job_id, reason, actor } => {
             cancel::cancel(view, &namespace, &job_id, reason, actor, turn)
         }
+        Input::Vote(ballot) => approval::vote(view, dispatcher, *ballot, turn),
+        Input::Delegate(hand_over) => approval::delegate(view, dispatcher, *hand_over, turn),
         Input::RetryByHand(retry, looked_at) => {
             retry::by_hand_as_of(view, dispatcher, *retry, looked_at, turn)
         }
@@ -89,17 +93,23 @@ fn set_topic(view: &mut View, topic: Arc<Topic>, turn: &mut Turn) -> Reply {
     Reply::None
 }
 
-/// Jobs that wait for a verdict are asked again at once; admitted ones at their dispatch.
+/// Jobs that wait for a verdict are asked again at once, and those that wait for people: an answer to the old question
+/// would be none to the new one. Admitted ones are asked at their dispatch.
 fn set_policy(view: &mut View, dispatcher: &mut Dispatcher, policy: Arc<Policy>, turn: &mut Turn) -> Reply {
     view.policy = policy;
     let mut pending: Vec<_> = view
         .open_jobs()
-        .filter(|job| matches!(job.state, coretex_domain::job::State::Pending(_)))
+        .filter(|job| match job.state {
+            State::Pending(_) => true,
+            State::AwaitingApproval => !view.is_judged(job),
+            _ => false,
+        })
         .map(|job| (job.create_time, job.history.first().map_or(0, |entry| entry.seq), job.key()))
         .collect();
     // Where they must stand in line, they stand as they came.
     pending.sort_unstable();
     for (.., key) in pending {
+        approval::void(view, key, turn);
         admit::admit(view, dispatcher, key, turn);
     }
     parked::revive_rules(view);

@@ -4,6 +4,7 @@
 
 use crate::dispatcher::TopicKey;
 use crate::limits::{own_slot, rule_slot};
+use crate::path::approval;
 use crate::{Dispatcher, View, throttle};
 use coretex_domain::job::State;
 use coretex_domain::topic::Topic;
@@ -46,4 +47,5 @@ pub fn recover(
         view.load(job, now);
         throttle::rejoin(view, key, now);
     }
+    approval::recover(view);
 }

@@ -62,7 +62,7 @@ fn meet(view: &View, namespace: &Namespace, item: &NewJob, looked_at: u64) -> Me
     }
     let key = item.id.key(namespace);
     if let Some(job) = view.job(key) {
-        return compare(job, job.spec.fingerprint(), item);
+        return compare(job, job.fingerprint(), item);
     }
     if let Some((job, first)) = &item.known {
         return compare(job, *first, item);

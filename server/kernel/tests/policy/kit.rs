@@ -1,5 +1,6 @@
 //! One loop with a store of its own: turns commit at once, and what closed leases held is free right after.
 
+use coretex_domain::approval::{Approval, ApprovalId};
 use coretex_domain::job::{Failure, Spec, State, StateKind, Usage};
 use coretex_domain::policy::{Constraints, Decision, Facts, Policy, Rules, Terms, Throttle, Verdict};
 use coretex_domain::session::{Lane, Session};
@@ -22,6 +23,8 @@ pub(crate) struct Kit {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) now: u64,
     pub(crate) stored: BTreeMap<JobKey, Arc<Job>>,
+    /// By job and round.
+    pub(crate) approvals: BTreeMap<(JobKey, u32), Arc<Approval>>,
     /// Leases handed out and not closed: job and lease.
     pub(crate) offers: BTreeMap<u64, JobKey>,
     pub(crate) stops: Vec<(u64, Stop)>,
@@ -80,6 +83,7 @@ impl Kit {
             dispatcher: Dispatcher::default(),
             now: START,
             stored: BTreeMap::new(),
+            approvals: BTreeMap::new(),
             offers: BTreeMap::new(),
             stops: Vec::new(),
             let_in: Vec::new(),
@@ -125,7 +129,13 @@ impl Kit {
         while dispatch(&mut self.view, &mut self.dispatcher, &mut turn) {}
         let finished = turn.finish(&mut self.view);
         assert!(finished.illegal.is_empty(), "{:?}", finished.illegal);
+        let mut touched = Vec::new();
         for write in finished.writes {
+            if let Write::Approval(approval) = &write {
+                let old = self.approvals.insert((approval.key(), approval.round), approval.clone());
+                assert!(old.as_ref().is_none_or(|old| old.is_pending()), "changed after its end: {old:?}");
+                assert!(old.is_none_or(|old| old.revision < approval.revision), "{approval:?}");
+            }
             if let Write::Job { job, fresh } = write {
                 let known = job.history.len() - fresh as usize;
                 for entry in &job.history[known..] {
@@ -134,13 +144,35 @@ impl Kit {
                     }
                 }
                 assert!(job.is_fold_of_history());
+                touched.push(job.key());
                 self.stored.insert(job.key(), job);
             }
         }
+        touched.iter().for_each(|key| self.check_approvals(*key));
         for effect in finished.effects {
             self.perform(effect);
         }
         replies
+    }
+
+    /// A question is open if and only if its job waits for it, and it is the newest of its job.
+    fn check_approvals(&self, key: JobKey) {
+        let job = &self.stored[&key];
+        let rounds = job.approval_round();
+        for round in 1..=rounds {
+            let approval = &self.approvals[&(key, round)];
+            let is_open = round == rounds && job.state == State::AwaitingApproval;
+            assert_eq!(approval.is_pending(), is_open, "{approval:?} of {:?}", job.state);
+        }
+    }
+
+    /// The newest question about a job.
+    pub(crate) fn asked(&self, key: JobKey) -> &Arc<Approval> {
+        &self.approvals[&(key, self.stored[&key].approval_round())]
+    }
+
+    pub(crate) fn approval_id(&self, key: JobKey) -> ApprovalId {
+        self.asked(key).id()
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -174,11 +206,10 @@ impl Kit {
     }
 
     pub(crate) fn submit(&mut self, spec: Spec) -> JobKey {
-        self.submit_as(None, spec)
+        self.submit_by(None, spec)
     }
 
-    pub(crate) fn submit_as(&mut self, actor: Option<&str>, spec: Spec) -> JobKey {
-        let actor = actor.map(Into::into);
+    pub(crate) fn submit_by(&mut self, actor: Option<&str>, spec: Spec) -> JobKey {
         self.made += 1;
         let id = JobId::make(self.now, u128::from(self.made) << 8, ShardId(7));
         let item = NewJob {
@@ -191,7 +222,12 @@ impl Kit {
         };
         let namespace = Namespace::new("default");
         let key = id.key(&namespace);
-        self.turn(vec![Input::Submit(Submit { namespace, actor, items: vec![item], looked_at: 0 })]);
+        self.turn(vec![Input::Submit(Submit {
+            namespace,
+            actor: actor.map(Into::into),
+            items: vec![item],
+            looked_at: 0,
+        })]);
         key
     }
 
@@ -251,6 +287,9 @@ impl Kit {
         let open = self.stored.values().filter(|job| !matches!(job.state.kind(), k if k.is_terminal()));
         let open: Vec<Arc<Job>> = open.cloned().collect();
         self.offers = open.iter().filter_map(|job| Some((job.state.lease()?.id, job.key()))).collect();
+        for approval in self.approvals.values().filter(|approval| approval.is_pending()) {
+            self.view.load_approval(approval.clone());
+        }
         recover(&mut self.view, &mut self.dispatcher, open, &[], Time(self.now));
     }
 

@@ -158,7 +158,7 @@ fn the_actor_of_a_judgement_is_who_logged_in() {
     let mut kit = Kit::new(two_per_second(1));
     let mut spec = mail();
     spec.options_mut().metadata.actor_id = Some("root".into());
-    let (posing, open) = (kit.submit_as(Some("agent-7"), spec.clone()), kit.submit(spec));
+    let (posing, open) = (kit.submit_by(Some("agent-7"), spec.clone()), kit.submit(spec));
     let asked = |key| kit.stored[&key].decision.as_ref().unwrap().reason.to_string();
     assert_eq!((asked(posing), asked(open)), ("agent-7 asks".to_owned(), "root asks".to_owned()));
 }

@@ -40,9 +40,9 @@ impl Standing {
             | Event::Deferred(_)
             | Event::ApprovalRequested
             | Event::Approved { .. }
-            | Event::ApprovalVoided
+            | Event::ApprovalVoided(_)
             | Event::Rejudged
-            | Event::Denied
+            | Event::Denied(_)
             | Event::Returned(_)
             | Event::Released
             | Event::Succeeded

@@ -165,7 +165,8 @@ impl Log {
         let sequences = &mut self.appender.end_mut().sequences;
         self.batch.put_group(&mut self.frame, &group, &mut |job, fresh| {
             let key = job.key();
-            let form = if fresh as usize >= job.history.len() {
+            // An edit of the input is the one change of a spec there is.
+            let form = if fresh as usize >= job.history.len() || job.is_edited_within(fresh as usize) {
                 Form::Whole { fresh }
             } else {
                 let before = jobs.get(&key).cloned().or_else(|| overlay.job(key));

@@ -42,6 +42,7 @@ impl Oracle {
                 | Write::Output { .. } => {}
             }
         }
+        self.check_approvals(store, group);
         // A job may be written more than once in a group: each write stands on the one before.
         let mut written: Vec<&Arc<Job>> = Vec::new();
         for write in &group.writes {

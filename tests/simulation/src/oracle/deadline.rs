@@ -9,10 +9,12 @@ const CANCEL_GRACE: Span = Span::secs(30);
 pub(super) fn earliest(job: &Job) -> Option<Time> {
     let own = &job.spec.options().timeouts;
     let mut found: Vec<Time> = own.total.map(|span| job.create_time + span).into_iter().collect();
-    let has_not_started = job.counters.attempts == 0 && !matches!(job.state, State::Running(_));
+    let has_not_started =
+        job.counters.attempts == 0 && !matches!(job.state, State::Running(_) | State::AwaitingApproval);
     if let (true, Some(span)) = (has_not_started, own.schedule_to_start) {
         let from = job.spec.options().schedule_time.unwrap_or(job.create_time).max(job.create_time);
-        found.push(from + span);
+        // What people take to answer is not held against the job.
+        found.push(job.answered_time().map_or(from, |at| at.max(from)) + span);
     }
     if job.state.lease().is_some()
         && let Some(cancel) = &job.rare().cancel
@@ -28,6 +30,10 @@ pub(super) fn earliest(job: &Job) -> Option<Time> {
                 // The topic may allow more or less than the default: only the job's own word binds here.
                 found.retain(|at| *at != started + Span::hours(1));
             }
+        }
+        State::AwaitingApproval => {
+            let terms = job.decision.as_ref().and_then(|decision| decision.approval());
+            found.extend(terms.map(|terms| job.update_time + terms.expires));
         }
         State::Retrying { due } => found.push(*due),
         // A job in line for its rate needs no timer: the line has one, and it may come later than was told.

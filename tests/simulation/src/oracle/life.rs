@@ -84,8 +84,8 @@ impl Life {
         }
         match &entry.event {
             Event::Submitted { .. } | Event::Annotated(_) | Event::Deferred(_) | Event::Rejudged => Ok(()),
-            Event::ApprovalRequested | Event::ApprovalVoided => Ok(()),
-            Event::Admitted { place } | Event::Approved { place } => self.admitted(*place, on),
+            Event::ApprovalRequested | Event::ApprovalVoided(_) => Ok(()),
+            Event::Admitted { place } | Event::Approved { place, .. } => self.admitted(*place, on),
             Event::RetryDue { place } => {
                 if time < self.not_before {
                     return wrong("I-21", format!("a retry came {:?} early", self.not_before.since(time)));
@@ -117,7 +117,7 @@ impl Life {
             Event::Failed(closed) => self.failed_for_good(closed, on),
             Event::TimedOut { total } => self.timed_out(*total, time, on),
             Event::Expired => self.expired(time, on),
-            Event::Denied => self.over(),
+            Event::Denied(_) => self.over(),
             Event::CancelRequested(cancel) => {
                 self.cancel = Some(cancel.time);
                 Ok(())

@@ -1,5 +1,6 @@
 //! The judges: each promise is checked where it could be broken, from the outside, against committed state.
 
+mod approval;
 mod commit;
 mod deadline;
 mod life;
@@ -143,6 +144,12 @@ impl Oracle {
                     });
                 }
             }
+            Said::Voted(approval) => {
+                let stored = store.approvals.get(&(approval.key(), approval.round));
+                if stored.is_none_or(|stored| stored.revision < approval.revision) {
+                    self.violate("I-04", || format!("{} was told ahead of its commit", approval.id()));
+                }
+            }
             Said::Refused(_) | Said::Explained | Said::TopicSet | Said::Reported => {}
         }
     }
@@ -193,14 +200,19 @@ impl Oracle {
         for write in writes {
             let KernelWrite::Job { job, fresh } = write else { continue };
             self.check_rate(life, job, *fresh as usize);
+            self.check_bound(version, job, *fresh as usize);
             let from = job.history.len().saturating_sub(*fresh as usize);
             let fresh = &job.history[from..];
             let is_leased = fresh.iter().any(|e| e.event.kind() == EventKind::Dispatched);
             if is_leased && job.state.lease().is_some() {
                 let decision = job.decision.as_ref();
                 let allows = decision.is_some_and(|d| {
-                    matches!(d.verdict, Verdict::Allow | Verdict::AllowWithConstraints | Verdict::Throttle)
-                        && d.policy_version == version
+                    let may = match d.verdict {
+                        Verdict::Allow | Verdict::AllowWithConstraints | Verdict::Throttle => true,
+                        Verdict::RequireApproval => approval::is_answered(job),
+                        Verdict::Deny => false,
+                    };
+                    may && d.policy_version == version
                 });
                 if !allows {
                     self.violate("I-15", || {
