@@ -107,6 +107,12 @@ impl Raw {
         v1::audit_service_client::AuditServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `NamespaceService`.
+    pub fn namespaces(&self) -> v1::namespace_service_client::NamespaceServiceClient<Wire> {
+        v1::namespace_service_client::NamespaceServiceClient::new(self.wire())
+            .max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `EventService`.
     pub fn events(&self) -> v1::event_service_client::EventServiceClient<Wire> {
         v1::event_service_client::EventServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)

@@ -7370,6 +7370,680 @@ pub mod event_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A tenant.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Namespace {
+    /// Its name. `[a-z0-9][a-z0-9-]{0,62}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How it is used.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<NamespaceSettings>,
+    /// What it uses now. Left out of the REF view.
+    #[prost(message, optional, tag = "3")]
+    pub r#use: ::core::option::Option<NamespaceUse>,
+    /// Rises by one with each change. 0: `default` as it always was.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// When it was created.
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Last change of settings.
+    #[prost(message, optional, tag = "6")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How a namespace is used.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamespaceSettings {
+    /// For people, up to 1,024 bytes.
+    #[prost(string, tag = "1")]
+    pub description: ::prost::alloc::string::String,
+    /// True when topics must be declared by UpdateTopic: submits and pauses of others are NOT_FOUND `TOPIC_NOT_FOUND`.
+    #[prost(bool, tag = "2")]
+    pub topics_declared: bool,
+    /// What it may hold and use. Left out: no quotas.
+    #[prost(message, optional, tag = "3")]
+    pub quotas: ::core::option::Option<NamespaceQuotas>,
+}
+/// What a namespace may hold and use. A field left out is no quota. What goes beyond is RESOURCE_EXHAUSTED `QUOTA_EXCEEDED`, which names the quota,
+/// its limit and what is used.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamespaceQuotas {
+    /// Jobs that have not ended, 0 to 1,000,000,000,000. A batch that does not fit is refused whole. Exact at any number of callers.
+    #[prost(uint64, optional, tag = "1")]
+    pub open_jobs_max: ::core::option::Option<u64>,
+    /// Jobs submitted or retried per second, 1 to 1,000,000, with a burst of one second. A batch may go beyond once; what follows waits for it.
+    #[prost(uint64, optional, tag = "2")]
+    pub submits_per_second: ::core::option::Option<u64>,
+    /// Payload bytes submitted per second, 1 to 1,000,000,000,000, with a burst of one second. A batch may go beyond once; what follows waits for it.
+    #[prost(uint64, optional, tag = "3")]
+    pub payload_bytes_per_second: ::core::option::Option<u64>,
+    /// Sessions of workers, streamed or polled, 0 to 1,000,000.
+    #[prost(uint64, optional, tag = "4")]
+    pub worker_sessions_max: ::core::option::Option<u64>,
+    /// Open watches, streams of events and outputs, and redrives, 0 to 1,000,000.
+    #[prost(uint64, optional, tag = "5")]
+    pub watches_max: ::core::option::Option<u64>,
+}
+/// What a namespace uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamespaceUse {
+    /// Jobs that have not ended. Counted only where there is a quota for them.
+    #[prost(uint64, optional, tag = "1")]
+    pub open_jobs: ::core::option::Option<u64>,
+    /// Sessions of workers.
+    #[prost(uint64, tag = "2")]
+    pub worker_sessions: u64,
+    /// Open watches. Counted only where the namespace was created.
+    #[prost(uint64, tag = "3")]
+    pub watches: u64,
+}
+/// Request of CreateNamespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateNamespaceRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// How it is used.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<NamespaceSettings>,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of CreateNamespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateNamespaceResponse {
+    /// The namespace.
+    #[prost(message, optional, tag = "1")]
+    pub namespace: ::core::option::Option<Namespace>,
+}
+/// Request of UpdateNamespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateNamespaceRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// How it is used from now on; what is left out has its default.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<NamespaceSettings>,
+    /// Revision it must have. 0: any.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of UpdateNamespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateNamespaceResponse {
+    /// The namespace.
+    #[prost(message, optional, tag = "1")]
+    pub namespace: ::core::option::Option<Namespace>,
+}
+/// Request of GetNamespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNamespaceRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+}
+/// Response of GetNamespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNamespaceResponse {
+    /// The namespace.
+    #[prost(message, optional, tag = "1")]
+    pub namespace: ::core::option::Option<Namespace>,
+}
+/// Request of ListNamespaces.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListNamespacesRequest {
+    /// Fields: `name`. Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most namespaces of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `name asc` (default) or `name desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// Response of ListNamespaces.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNamespacesResponse {
+    /// The namespaces.
+    #[prost(message, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<Namespace>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of DeleteNamespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNamespaceRequest {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Revision it must have. 0: any.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of DeleteNamespace.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNamespaceResponse {
+    /// Whether it was there.
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+}
+/// Generated client implementations.
+pub mod namespace_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Tenants: what each may hold and use. The namespace of a call travels as the metadata entry `coretex-namespace`; calls of this service concern
+    /// the namespace they name and ignore that entry, except that it must be one the caller may use. `default` always exists.
+    ///
+    /// With the setting `namespaces.mode = open` any namespace may be used without being created; with `declared` all other calls in one that was not
+    /// created are refused with NOT_FOUND `NAMESPACE_NOT_FOUND`, and so are calls in one the caller may not use.
+    #[derive(Debug, Clone)]
+    pub struct NamespaceServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> NamespaceServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> NamespaceServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            NamespaceServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Creates a namespace. A repeat with the same `request_id` is OK and changes nothing.
+        /// Errors: ALREADY_EXISTS `NAMESPACE_EXISTS`; INVALID_ARGUMENT per field.
+        pub async fn create_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::CreateNamespaceResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.NamespaceService/CreateNamespace");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.NamespaceService", "CreateNamespace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces the settings of a namespace: what is left out has its default. In force at the reply. What is open beyond a lower quota stays open.
+        /// Errors: NOT_FOUND `NAMESPACE_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT per field.
+        pub async fn update_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::UpdateNamespaceResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.NamespaceService/UpdateNamespace");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.NamespaceService", "UpdateNamespace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a namespace with what it uses.
+        /// Errors: NOT_FOUND `NAMESPACE_NOT_FOUND` when it was not created, or the caller may not use it.
+        pub async fn get_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetNamespaceResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.NamespaceService/GetNamespace");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.NamespaceService", "GetNamespace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the namespaces that were created and that the caller may use, by name.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_namespaces(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListNamespacesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListNamespacesResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.NamespaceService/ListNamespaces");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.NamespaceService", "ListNamespaces"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes a namespace without open jobs: its settings and quotas. Ended jobs are kept for their retention. Deleting `default` gives it the
+        /// default settings back. Deleting one that is not there is OK.
+        /// Errors: FAILED_PRECONDITION `NAMESPACE_NOT_EMPTY` while jobs are open in it, `REVISION_MISMATCH`.
+        pub async fn delete_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteNamespaceResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.NamespaceService/DeleteNamespace");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.NamespaceService", "DeleteNamespace"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod namespace_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with NamespaceServiceServer.
+    #[async_trait]
+    pub trait NamespaceService: std::marker::Send + std::marker::Sync + 'static {
+        /// Creates a namespace. A repeat with the same `request_id` is OK and changes nothing.
+        /// Errors: ALREADY_EXISTS `NAMESPACE_EXISTS`; INVALID_ARGUMENT per field.
+        async fn create_namespace(
+            &self,
+            request: tonic::Request<super::CreateNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::CreateNamespaceResponse>, tonic::Status>;
+        /// Replaces the settings of a namespace: what is left out has its default. In force at the reply. What is open beyond a lower quota stays open.
+        /// Errors: NOT_FOUND `NAMESPACE_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`; INVALID_ARGUMENT per field.
+        async fn update_namespace(
+            &self,
+            request: tonic::Request<super::UpdateNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::UpdateNamespaceResponse>, tonic::Status>;
+        /// Returns a namespace with what it uses.
+        /// Errors: NOT_FOUND `NAMESPACE_NOT_FOUND` when it was not created, or the caller may not use it.
+        async fn get_namespace(
+            &self,
+            request: tonic::Request<super::GetNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetNamespaceResponse>, tonic::Status>;
+        /// Lists the namespaces that were created and that the caller may use, by name.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_namespaces(
+            &self,
+            request: tonic::Request<super::ListNamespacesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListNamespacesResponse>, tonic::Status>;
+        /// Deletes a namespace without open jobs: its settings and quotas. Ended jobs are kept for their retention. Deleting `default` gives it the
+        /// default settings back. Deleting one that is not there is OK.
+        /// Errors: FAILED_PRECONDITION `NAMESPACE_NOT_EMPTY` while jobs are open in it, `REVISION_MISMATCH`.
+        async fn delete_namespace(
+            &self,
+            request: tonic::Request<super::DeleteNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteNamespaceResponse>, tonic::Status>;
+    }
+    /// Tenants: what each may hold and use. The namespace of a call travels as the metadata entry `coretex-namespace`; calls of this service concern
+    /// the namespace they name and ignore that entry, except that it must be one the caller may use. `default` always exists.
+    ///
+    /// With the setting `namespaces.mode = open` any namespace may be used without being created; with `declared` all other calls in one that was not
+    /// created are refused with NOT_FOUND `NAMESPACE_NOT_FOUND`, and so are calls in one the caller may not use.
+    #[derive(Debug)]
+    pub struct NamespaceServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> NamespaceServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for NamespaceServiceServer<T>
+    where
+        T: NamespaceService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.NamespaceService/CreateNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<T: NamespaceService> tonic::server::UnaryService<super::CreateNamespaceRequest>
+                        for CreateNamespaceSvc<T>
+                    {
+                        type Response = super::CreateNamespaceResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::create_namespace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.NamespaceService/UpdateNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<T: NamespaceService> tonic::server::UnaryService<super::UpdateNamespaceRequest>
+                        for UpdateNamespaceSvc<T>
+                    {
+                        type Response = super::UpdateNamespaceResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::update_namespace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.NamespaceService/GetNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<T: NamespaceService> tonic::server::UnaryService<super::GetNamespaceRequest> for GetNamespaceSvc<T> {
+                        type Response = super::GetNamespaceResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as NamespaceService>::get_namespace(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.NamespaceService/ListNamespaces" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListNamespacesSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<T: NamespaceService> tonic::server::UnaryService<super::ListNamespacesRequest> for ListNamespacesSvc<T> {
+                        type Response = super::ListNamespacesResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListNamespacesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::list_namespaces(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListNamespacesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.NamespaceService/DeleteNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<T: NamespaceService> tonic::server::UnaryService<super::DeleteNamespaceRequest>
+                        for DeleteNamespaceSvc<T>
+                    {
+                        type Response = super::DeleteNamespaceResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::delete_namespace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for NamespaceServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.NamespaceService";
+    impl<T> tonic::server::NamedService for NamespaceServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// Why something was refused. google.rpc.ErrorInfo carries the name without the prefix as `reason`, with the domain `coretex`; REST carries it
 /// in `error.reason`. Names are stable: programs may depend on them. Each has a page in the documentation that says how to go on.
 /// The gRPC status code each comes with is stated first.
@@ -7426,6 +8100,10 @@ pub enum ErrorReason {
     DeadLetterNotFound = 46,
     /// NOT_FOUND: there is no such policy, or no such version of it.
     PolicyNotFound = 47,
+    /// ALREADY_EXISTS: there is a namespace of this name.
+    NamespaceExists = 56,
+    /// FAILED_PRECONDITION: jobs are open in the namespace.
+    NamespaceNotEmpty = 57,
     /// NOT_FOUND: the scope has no configuration, or not the revision or schema named.
     ConfigNotFound = 58,
     /// ALREADY_EXISTS: the idempotency key or request id was used before with another body.
@@ -7601,6 +8279,8 @@ impl ErrorReason {
             Self::NamespaceNotFound => "ERROR_REASON_NAMESPACE_NOT_FOUND",
             Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
             Self::PolicyNotFound => "ERROR_REASON_POLICY_NOT_FOUND",
+            Self::NamespaceExists => "ERROR_REASON_NAMESPACE_EXISTS",
+            Self::NamespaceNotEmpty => "ERROR_REASON_NAMESPACE_NOT_EMPTY",
             Self::ConfigNotFound => "ERROR_REASON_CONFIG_NOT_FOUND",
             Self::IdempotencyConflict => "ERROR_REASON_IDEMPOTENCY_CONFLICT",
             Self::JobIdTaken => "ERROR_REASON_JOB_ID_TAKEN",
@@ -7702,6 +8382,8 @@ impl ErrorReason {
             "ERROR_REASON_NAMESPACE_NOT_FOUND" => Some(Self::NamespaceNotFound),
             "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
             "ERROR_REASON_POLICY_NOT_FOUND" => Some(Self::PolicyNotFound),
+            "ERROR_REASON_NAMESPACE_EXISTS" => Some(Self::NamespaceExists),
+            "ERROR_REASON_NAMESPACE_NOT_EMPTY" => Some(Self::NamespaceNotEmpty),
             "ERROR_REASON_CONFIG_NOT_FOUND" => Some(Self::ConfigNotFound),
             "ERROR_REASON_IDEMPOTENCY_CONFLICT" => Some(Self::IdempotencyConflict),
             "ERROR_REASON_JOB_ID_TAKEN" => Some(Self::JobIdTaken),

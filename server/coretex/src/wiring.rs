@@ -214,6 +214,7 @@ fn gateway_settings(settings: &Settings, address: SocketAddr, token_key: [u8; 32
         connection_idle_max: settings.limits.connection_idle_max,
         connection_age_max: settings.limits.connection_age_max,
         streams_max: settings.limits.streams_max,
+        namespaces_declared: settings.namespaces.must_be_declared,
         watches_max: settings.limits.watches_max,
         backup_root: settings.store.backup_root.clone(),
         shutdown_grace: settings.engine.drain_grace,

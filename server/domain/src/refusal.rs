@@ -93,6 +93,10 @@ reasons! {
         "Leave the node id empty to mean the node that answers.";
     NamespaceNotFound = "NAMESPACE_NOT_FOUND" => NotFound, "There is no such namespace, or the caller may not know of it.",
         "Check the metadata entry `coretex-namespace`.";
+    NamespaceExists = "NAMESPACE_EXISTS" => AlreadyExists, "There is a namespace of this name.",
+        "Update it with UpdateNamespace.";
+    NamespaceNotEmpty = "NAMESPACE_NOT_EMPTY" => FailedPrecondition, "Jobs are open in the namespace.",
+        "Cancel them, or wait for their end.";
     PolicyNotFound = "POLICY_NOT_FOUND" => NotFound, "There is no such policy, or no such version of it.",
         "ListPolicies and ListPolicyVersions tell what there is.";
     ApprovalNotFound = "APPROVAL_NOT_FOUND" => NotFound, "There is no such approval in this namespace, or it is no longer kept.",

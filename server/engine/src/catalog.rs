@@ -78,6 +78,11 @@ impl Catalog {
         self.changed.send_modify(|count| *count += 1);
     }
 
+    /// Live resources of a kind and namespace, by name.
+    pub(crate) fn all(&self, kind: Kind, namespace: &Namespace) -> Vec<Arc<Resource>> {
+        all(&self.rows(), kind, namespace)
+    }
+
     pub(crate) fn audit_head(&self) -> Option<Arc<Resource>> {
         self.audit_head.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -203,7 +208,7 @@ impl Engine {
 
     /// Live resources of a kind and namespace, by name.
     pub fn resources(&self, kind: Kind, namespace: &Namespace) -> Vec<Arc<Resource>> {
-        all(&self.shared.catalog.rows(), kind, namespace)
+        self.shared.catalog.all(kind, namespace)
     }
 
     /// Rises with every change of what is live.

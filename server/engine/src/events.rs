@@ -1,5 +1,6 @@
 //! Committed events for watchers: live ones by broadcast, missed ones from the store.
 
+use crate::namespaces::Namespaces;
 use coretex_domain::{Job, Reason, Refusal};
 use coretex_ports::memory::events::event_rows;
 use coretex_ports::{EventRow, Row, Scan, Store, StoreError, Write};
@@ -19,14 +20,17 @@ pub(crate) struct Events {
     /// Jobs that changed without an event: progress, checkpoints, usage.
     amended: broadcast::Sender<Arc<Job>>,
     newest: Mutex<Box<[u64; 256]>>,
+    /// Count what is open, before anybody is answered.
+    namespaces: Arc<Namespaces>,
 }
 
 impl Events {
-    pub(crate) fn new(sequences: Box<[u64; 256]>) -> Events {
+    pub(crate) fn new(sequences: Box<[u64; 256]>, namespaces: Arc<Namespaces>) -> Events {
         Events {
             live: broadcast::channel(LAG_MAX).0,
             amended: broadcast::channel(AMENDED_MAX).0,
             newest: Mutex::new(sequences),
+            namespaces,
         }
     }
 
@@ -36,6 +40,7 @@ impl Events {
 
     /// Tells watchers what a committed group did. Costs next to nothing when nobody watches.
     pub(crate) fn publish(&self, writes: &[Write]) {
+        self.namespaces.committed(writes);
         let is_watched = self.live.receiver_count() > 0;
         let tells_amended = self.amended.receiver_count() > 0;
         let mut rows = Vec::new();

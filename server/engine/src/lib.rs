@@ -15,6 +15,7 @@ mod events;
 mod jobs;
 mod mail;
 pub mod metrics;
+pub mod namespaces;
 mod output;
 mod policies;
 mod remote;

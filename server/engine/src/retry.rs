@@ -2,7 +2,7 @@
 
 use crate::api::{Accepted, Caller, FollowAs};
 use crate::mail::{Mail, ReplyTo, Submitted};
-use crate::{Engine, submit};
+use crate::{Engine, namespaces, submit};
 use coretex_domain::{Job, JobId, Namespace, Payload, Reason, Refusal};
 use coretex_kernel::input::{Input, RetryByHand};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(crate) async fn retry(
     asked: Retry<'_>,
 ) -> Result<Retried, Refusal> {
     submit::refuse_growth(&engine.shared, 1)?;
+    let bytes = || asked.edited.as_ref().map_or(0, |input| input.data.len() as u64);
+    let _place = namespaces::place_of_jobs(&engine.shared, &caller.namespace, 1, bytes).await?;
     for _ in 0..LOOKS_MAX {
         if let Some(retried) = look_and_retry(engine, caller, id, asked.clone()).await? {
             return Ok(retried);

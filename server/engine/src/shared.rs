@@ -6,6 +6,7 @@ use crate::catalog::Catalog;
 use crate::events::Events;
 use crate::mail::Mail;
 use crate::metrics::EngineMetrics;
+use crate::namespaces::Namespaces;
 use crate::output::Outputs;
 use crate::policies::force::InForce;
 use crate::remote::Link;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     topic_rows: RwLock<Vec<Arc<Topic>>>,
     pub(crate) topic_turn: tokio::sync::Mutex<()>,
     pub(crate) catalog: Catalog,
+    pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) in_force: InForce,
     pub(crate) remote: Link,
     /// Jobs a kernel elsewhere is to be asked about.
@@ -121,6 +123,7 @@ pub(crate) struct Parts {
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
         let loops = parts.mailboxes.len();
+        let namespaces = Arc::<Namespaces>::default();
         let start_time = parts.env.clock.now().wall;
         let policy = match &parts.settings.remote_kernel {
             // Its version is learnt with the first answer.
@@ -137,7 +140,7 @@ impl Shared {
             halt: Halt::default(),
             gone: Halt::default(),
             sessions: Sessions::default(),
-            events: Events::new(parts.sequences),
+            events: Events::new(parts.sequences, namespaces.clone()),
             outputs: Outputs::default(),
             metrics: Arc::default(),
             tokens: RwLock::new(Arc::new(Tokens::new(Vec::new()))),
@@ -151,6 +154,7 @@ impl Shared {
             topic_rows: RwLock::default(),
             topic_turn: tokio::sync::Mutex::default(),
             catalog: Catalog::default(),
+            namespaces,
             in_force: InForce::default(),
             remote: Link::default(),
             to_judge: parts.to_judge,

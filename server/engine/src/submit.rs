@@ -3,6 +3,7 @@
 use crate::api::{Accepted, Ask, Caller, FollowAs};
 use crate::events::refusal_of;
 use crate::mail::{Mail, ReplyTo, Submitted};
+use crate::namespaces;
 use crate::shared::Shared;
 use coretex_domain::{Job, JobId, Namespace, Reason, Refusal, ShardId, Span};
 use coretex_kernel::input::{Input, NewJob, Origin, Reply, Submit};
@@ -23,6 +24,10 @@ pub(crate) async fn submit(
     follow: Option<FollowAs>,
 ) -> Result<Answers, Refusal> {
     refuse_growth(shared, asks.len())?;
+    // Held until all is answered.
+    let bytes = || asks.iter().map(|ask| ask.spec.payload.data.len() as u64).sum();
+    let _place = namespaces::place_of_jobs(shared, &caller.namespace, asks.len() as u64, bytes).await?;
+    let declared = namespaces::declared_topics(shared, &caller.namespace);
     let request_shard =
         (!request_id.is_empty()).then(|| ShardId::of(&[caller.namespace.as_str(), request_id]));
     let any_shard = any_shard(shared);
@@ -32,6 +37,10 @@ pub(crate) async fn submit(
     let count = asks.len();
     let mut answers: Vec<Option<Result<Accepted, Refusal>>> = vec![None; count];
     for (index, ask) in asks.into_iter().enumerate() {
+        if declared.as_ref().is_some_and(|declared| !declared.contains(&ask.spec.topic)) {
+            answers[index] = Some(Err(namespaces::undeclared(&ask.spec.topic)));
+            continue;
+        }
         let config = match &configs {
             Some(configs) => configs.for_job(&ask.spec)?,
             None => None,

@@ -112,6 +112,7 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     let count = shared.mailboxes.len();
     // Before the epoch: those who wait for it decide on what is filled in here.
     shared.catalog.fill(&claim.resources);
+    shared.namespaces.fill(shared, &claim.open);
     let is_reload = shared.epoch.swap(claim.epoch, Ordering::AcqRel) != 0;
     shared.set_tokens(Tokens::new(claim.secrets.clone()));
     for topic in &claim.topics {

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod list;
 mod lookup;
+pub(crate) mod namespaces;
 mod output;
 pub(crate) mod safety;
 pub(crate) mod submit_stream;

@@ -106,6 +106,12 @@ impl Door {
             principal
         };
         let namespace = namespace(headers)?;
+        // What is not there and what is not theirs look alike.
+        let is_absent = self.gate.settings.namespaces_declared
+            && (!principal.may_use(namespace) || !self.gate.engine.has_namespace(namespace));
+        if is_absent && !path.starts_with(HEALTH) {
+            return Err(crate::api::namespaces::not_found(namespace));
+        }
         if !principal.may_use(namespace) {
             let message = format!("this identity may not use namespace {namespace}");
             return Err(Refusal::new(Reason::PermissionDenied, message));

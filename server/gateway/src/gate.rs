@@ -10,6 +10,7 @@ use crate::wire::spec::{SpecReader, warning};
 use coretex_contract::v1 as pb;
 use coretex_domain::{JobId, Namespace, Reason, Refusal, Time};
 use coretex_engine::Engine;
+use coretex_engine::namespaces::Place;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,6 +26,12 @@ pub(crate) struct Gate {
     closing: tokio::sync::watch::Sender<bool>,
     /// Paused topics of each namespace that was asked about.
     paused: RwLock<FxHashMap<Namespace, FxHashSet<String>>>,
+}
+
+/// A place among the open watches of the server and of the namespace.
+pub(crate) struct WatchPlace {
+    _of_server: OwnedSemaphorePermit,
+    _of_namespace: Option<Place>,
 }
 
 impl Gate {
@@ -67,11 +74,13 @@ impl Gate {
     }
 
     /// A place among the open watches.
-    pub(crate) fn watch_place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.watches.clone().try_acquire_owned().map_err(|_| {
+    pub(crate) fn watch_place(&self, namespace: &Namespace) -> Result<WatchPlace, Refusal> {
+        let own = self.engine.place_of_watch(namespace)?;
+        let place = self.watches.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{} watches are open, as many as allowed", self.settings.watches_max);
             Refusal::new(Reason::TooManyWatches, message)
-        })
+        })?;
+        Ok(WatchPlace { _of_server: place, _of_namespace: own })
     }
 
     /// Learns which topics of a namespace are paused, once.

@@ -2,7 +2,7 @@
 
 use crate::api::{
     admin::Admin, approvals::Approvals, audit::Audit, config::Config, dlq::Dlq, events::Events, jobs::Jobs,
-    safety::Safety, topics::Topics, workers::Workers,
+    namespaces::Namespaces, safety::Safety, topics::Topics, workers::Workers,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;
@@ -14,6 +14,7 @@ use coretex_contract::v1::config_service_server::ConfigServiceServer;
 use coretex_contract::v1::dlq_service_server::DlqServiceServer;
 use coretex_contract::v1::event_service_server::EventServiceServer;
 use coretex_contract::v1::job_service_server::JobServiceServer;
+use coretex_contract::v1::namespace_service_server::NamespaceServiceServer;
 use coretex_contract::v1::safety_service_server::SafetyServiceServer;
 use coretex_contract::v1::topic_service_server::TopicServiceServer;
 use coretex_contract::v1::worker_service_server::WorkerServiceServer;
@@ -64,5 +65,6 @@ fn all_else(gate: &Arc<Gate>, routes: Routes) -> Routes {
         .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))
         .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))
         .add_service(tuned!(AuditServiceServer, Audit(gate.clone()), gate))
+        .add_service(tuned!(NamespaceServiceServer, Namespaces(gate.clone()), gate))
         .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate))
 }

@@ -55,6 +55,8 @@ pub struct GatewaySettings {
     /// HTTP/2 windows, bytes.
     pub stream_window: u32,
     pub connection_window: u32,
+    /// Whether namespaces must be created before they are used.
+    pub namespaces_declared: bool,
     /// Watches open at a time.
     pub watches_max: usize,
     /// Directory below which `BackupStore` may write. `None` allows any absolute path.
@@ -96,6 +98,7 @@ impl Default for GatewaySettings {
             streams_max: 256,
             stream_window: 4 << 20,
             connection_window: 16 << 20,
+            namespaces_declared: false,
             watches_max: 10_000,
             backup_root: None,
             shutdown_grace: Duration::from_secs(10),

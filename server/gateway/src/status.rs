@@ -158,7 +158,7 @@ fn resource(reason: Reason) -> Option<&'static str> {
         Reason::WorkerNotFound | Reason::WorkerIdTaken => Some("coretex.v1.Worker"),
         Reason::SessionNotFound => Some("session"),
         Reason::NodeNotFound => Some("coretex.v1.Node"),
-        Reason::NamespaceNotFound => Some("namespace"),
+        Reason::NamespaceNotFound | Reason::NamespaceExists => Some("namespace"),
         _ => None,
     }
 }

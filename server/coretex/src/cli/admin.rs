@@ -1,6 +1,7 @@
 //! `coretex admin`: look after a server and its store.
 
 mod audit;
+mod namespaces;
 
 use super::client::{ClientArgs, request_id};
 use super::keys::{self, KeysCommand};
@@ -51,6 +52,9 @@ pub(super) enum AdminCommand {
     /// Who did what, or was refused
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Tenants and their quotas
+    #[command(subcommand)]
+    Namespaces(namespaces::NamespacesCommand),
     /// Make API keys and their hashes, without a server
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -65,6 +69,7 @@ pub(super) async fn run(command: AdminCommand, options: &ClientArgs) -> Outcome 
         AdminCommand::Shards { all } => shards(all, options).await,
         AdminCommand::Info => info(options).await,
         AdminCommand::Audit(command) => audit::run(command, options).await,
+        AdminCommand::Namespaces(command) => namespaces::run(command, options).await,
         AdminCommand::Keys(command) => keys::run(command, options.output),
     }
 }

@@ -46,6 +46,7 @@ pub const CATALOG: &[Known] = known! {
     "tls.cert" "CORETEX_TLS_CERT" None, "/etc/coretex/tls.crt", "PEM file with the server's certificate chain; read again when it changes";
     "tls.key" "CORETEX_TLS_KEY" None, "/etc/coretex/tls.key", "PEM file with its private key, readable by its owner only";
     "tls.client_ca" "CORETEX_TLS_CLIENT_CA" None, "/etc/coretex/clients.crt", "PEM file with the authorities of client certificates, which are then required";
+    "namespaces.mode" "CORETEX_NAMESPACES_MODE" None, "declared", "`open`: any namespace may be used; `declared`: only those that were created. Left out: open in dev, declared in production";
     "policy.file" "CORETEX_POLICY_FILE" None, "/etc/coretex/policy.yaml", "Bundle put in force at start and whenever the file changes; left out: what was applied, else the built-in policy";
     "policy.kernel" "CORETEX_POLICY_KERNEL" None, "https://safety.example.org:7070", "Policy kernel in another process that judges every job (`coretex safety serve`); jobs wait while it does not answer";
     "policy.kernel_key" "CORETEX_POLICY_KERNEL_KEY" None, "KEY", "API key shown to the policy kernel";

@@ -13,6 +13,7 @@ mod limits;
 mod listen;
 mod log;
 mod metrics;
+mod namespaces;
 mod policy;
 mod refusal;
 mod store;
@@ -26,6 +27,7 @@ pub use limits::{Limits, raise_files};
 pub use listen::Listen;
 pub use log::{Log, LogFormat};
 pub use metrics::Metrics;
+pub use namespaces::Namespaces;
 pub use policy::Policy;
 pub use refusal::{Origin, Refusal, Refusals};
 pub use store::{Ack, Place, Store};
@@ -53,6 +55,7 @@ pub struct Settings {
     pub limits: Limits,
     pub log: Log,
     pub metrics: Metrics,
+    pub namespaces: Namespaces,
     pub policy: Policy,
     /// Serve the policy kernel and nothing else.
     pub only_safety: bool,
@@ -80,6 +83,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     let limits = Limits::build(&mut layers);
     let log = Log::build(&mut layers);
     let metrics = Metrics::build(&mut layers);
+    let namespaces = Namespaces::build(profile, &mut layers);
     let policy = Policy::build(&mut layers);
     if let Some(listen) = &listen {
         listen.validate(profile, tls.is_some() || layers.value("tls.cert").is_some(), &mut layers);
@@ -99,16 +103,11 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
         policy.validate(profile, &mut layers);
     }
     layers.finish()?;
-    let (
-        Some(listen),
-        Some(store),
-        Some(engine),
-        Some(audit),
-        Some(limits),
-        Some(log),
-        Some(metrics),
-        Some(policy),
-    ) = (listen, store, engine, audit, limits, log, metrics, policy)
+    let (Some(listen), Some(store), Some(engine), Some(audit)) = (listen, store, engine, audit) else {
+        unreachable!("a section that is not built has left its reason in the layers");
+    };
+    let (Some(limits), Some(log), Some(metrics), Some(namespaces), Some(policy)) =
+        (limits, log, metrics, namespaces, policy)
     else {
         unreachable!("a section that is not built has left its reason in the layers");
     };
@@ -123,6 +122,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
         limits,
         log,
         metrics,
+        namespaces,
         policy,
         only_safety: false,
     })

@@ -30,6 +30,7 @@ pub(crate) async fn hello(shared: &Arc<Shared>, hello: Hello) -> Result<(Welcome
 
 /// Commits the row of a new session and takes it in.
 pub(crate) async fn open(shared: &Arc<Shared>, session: Arc<Session>) -> Result<Arc<Stay>, Refusal> {
+    let _place = crate::namespaces::place_of_session(shared, &session.namespace, &session.worker_id)?;
     write_row(shared, session.clone()).await?;
     let now = shared.env.clock.now();
     let stay = Arc::new(Stay::new(session, now.mono, now.wall));

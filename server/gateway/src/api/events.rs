@@ -15,7 +15,6 @@ use coretex_engine::EventStream;
 use futures::stream;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Request;
 
 const TYPES: [&str; 22] = [
@@ -117,7 +116,7 @@ struct Watch {
     seen: Box<[u64; 256]>,
     ready: VecDeque<pb::WatchEventsResponse>,
     has_ended: bool,
-    _place: OwnedSemaphorePermit,
+    _place: crate::gate::WatchPlace,
 }
 
 fn open(
@@ -133,7 +132,7 @@ fn open(
     let seen = resumed.unwrap_or(start);
     let watch = Watch {
         events: gate.engine.watch(Some(seen.clone())),
-        _place: gate.watch_place()?,
+        _place: gate.watch_place(&call.namespace)?,
         ready: VecDeque::new(),
         has_ended: false,
         gate,

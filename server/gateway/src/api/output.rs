@@ -10,7 +10,6 @@ use coretex_engine::api::OutputChunk;
 use futures::stream;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Streams read when none is named; those of other names are read by name.
 const COMMON: [&str; 4] = ["log", "stderr", "stdout", "tokens"];
@@ -25,7 +24,7 @@ struct Reading {
     open: VecDeque<(String, u64)>,
     ready: VecDeque<pb::ReadJobOutputResponse>,
     has_failed: bool,
-    _place: OwnedSemaphorePermit,
+    _place: crate::gate::WatchPlace,
 }
 
 pub(crate) async fn open(
@@ -42,7 +41,7 @@ pub(crate) async fn open(
         }
     };
     gate.engine.get(&call.namespace, &id).await?;
-    let place = gate.watch_place()?;
+    let place = gate.watch_place(&call.namespace)?;
     let reading = Reading {
         gate,
         call,

@@ -121,6 +121,7 @@ impl Topics {
         let mut faults = Faults::default();
         faults.text("reason", &request.reason, REASON_LEN_MAX);
         faults.into_result()?;
+        self.0.engine.check_topic_declared(&call.namespace, &name)?;
         let once = once("PauseTopic", &request.request_id, &request);
         let reason = request.reason.as_str().into();
         let view = self.0.engine.pause_topic(&call.caller(), name.clone(), reason, once).await?;

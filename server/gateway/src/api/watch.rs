@@ -21,7 +21,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Ids one watch may name.
 const IDS_MAX: usize = 1_000;
@@ -43,7 +42,7 @@ struct Watch {
     seen: Box<[u64; 256]>,
     phase: Phase,
     ready: VecDeque<pb::WatchJobsResponse>,
-    _place: OwnedSemaphorePermit,
+    _place: crate::gate::WatchPlace,
 }
 
 /// What comes next on a live watch.
@@ -84,7 +83,7 @@ pub(crate) fn open(
         filter: Arc::new(filter),
         phase: if lists { Phase::Listing(None) } else { Phase::Live },
         ready: VecDeque::new(),
-        _place: gate.watch_place()?,
+        _place: gate.watch_place(&call.namespace)?,
         gate,
         call,
         ids,

@@ -46,8 +46,11 @@ enum Leaves {
     Limited,
 }
 
-fn leaves(audit: Audit, code: Code, is_known: bool) -> Leaves {
-    let is_denied = matches!(code, Code::Unauthenticated | Code::PermissionDenied);
+fn leaves(audit: Audit, outcome: &Outcome, is_known: bool, is_let_in: bool) -> Leaves {
+    let code = outcome.code;
+    // A namespace that is not theirs is told as one that is not there.
+    let is_hidden = !is_let_in && outcome.reason == Reason::NamespaceNotFound.name();
+    let is_denied = is_hidden || matches!(code, Code::Unauthenticated | Code::PermissionDenied);
     // Where nobody was let in, it is for the credential: also when an address has to wait.
     match (is_known, audit) {
         (false, _) if code == Code::Cancelled => Leaves::Nothing,
@@ -153,7 +156,7 @@ impl Trail {
 
     /// Begins to write what the call leaves, if it leaves something. It is written whether or not somebody waits for it.
     pub(super) fn write(self, outcome: Outcome) -> Option<BoxFuture<'static, Result<(), Refusal>>> {
-        match leaves(self.audit(), outcome.code, self.principal.is_some()) {
+        match leaves(self.audit(), &outcome, self.principal.is_some(), self.call.is_some()) {
             Leaves::Nothing => return None,
             Leaves::Limited if !self.take_place() => return None,
             Leaves::One | Leaves::Limited => {}
@@ -209,6 +212,13 @@ mod tests {
 
     #[test]
     fn denials_are_always_recorded_and_reads_and_submits_only_then() {
+        let leaves = |audit, code, is_known| {
+            let outcome = Outcome { code, reason: String::new() };
+            super::leaves(audit, &outcome, is_known, true)
+        };
+        let hidden = Outcome { code: Code::NotFound, reason: "NAMESPACE_NOT_FOUND".into() };
+        assert_eq!(super::leaves(Audit::Never, &hidden, true, false), Leaves::One);
+        assert_eq!(super::leaves(Audit::Never, &hidden, true, true), Leaves::Nothing);
         for audit in [Audit::Never, Audit::Record, Audit::History] {
             for code in [Code::Unauthenticated, Code::PermissionDenied] {
                 assert_eq!(leaves(audit, code, true), Leaves::One, "{audit:?}");

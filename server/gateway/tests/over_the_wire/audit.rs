@@ -66,11 +66,10 @@ fn asked(message: &impl Message, subject: &str) -> Asked {
 
 const POLICY: &str = "{ name: default, default: allow, rules: [{ id: a, match: { topics: [sys.destroy] }, verdict: deny, reason: no }] }";
 
-/// A good call of every method that changes something.
-async fn good_call(server: &Server, method: &str) -> Asked {
-    let (worker_id, topic) = ("w1".to_owned(), "job.a".to_owned());
+/// A good call of every method whose record is the history of its jobs.
+fn good_call_by_history(method: &str) -> Option<Asked> {
     let specs = vec![spec("job.a"), spec("job.b")];
-    match method {
+    let asked = match method {
         "SubmitJob" | "SubmitJobStream" => {
             asked(&pb::SubmitJobRequest { spec: Some(spec("job.a")), ..Default::default() }, "")
         }
@@ -80,12 +79,37 @@ async fn good_call(server: &Server, method: &str) -> Asked {
             asked(&pb::RunJobRequest { spec: Some(spec("job.a")), timeout, ..Default::default() }, "")
         }
         "Connect" => asked(&frame(Out::Hello(hello(&["job.z"]))), ""),
-        "PollJobs" => {
-            let timeout = Some(coretex_contract::Duration { seconds: 0, nanos: 0 });
-            let topics = vec!["job.z".to_owned()];
-            asked(&pb::PollJobsRequest { worker_id, topics, timeout, max_jobs: 1, ..Default::default() }, "")
-        }
+        "PollJobs" => Asked { message: good_call_of_poll(), subject: String::new(), is_done: true },
         "ReportJobs" => asked(&pb::ReportJobsRequest::default(), ""),
+        _ => return None,
+    };
+    Some(asked)
+}
+
+fn of_namespace(method: &str) -> Option<Asked> {
+    let (namespace, request_id) = ("team-a".to_owned(), String::new());
+    Some(match method {
+        "CreateNamespace" => {
+            asked(&pb::CreateNamespaceRequest { namespace, settings: None, request_id }, "team-a")
+        }
+        "UpdateNamespace" => {
+            let request = pb::UpdateNamespaceRequest { namespace, ..Default::default() };
+            asked(&request, "team-a")
+        }
+        "DeleteNamespace" => {
+            asked(&pb::DeleteNamespaceRequest { namespace, revision: 0, request_id }, "team-a")
+        }
+        _ => return None,
+    })
+}
+
+/// A good call of every method that changes something.
+async fn good_call(server: &Server, method: &str) -> Asked {
+    if let Some(asked) = good_call_by_history(method).or_else(|| of_namespace(method)) {
+        return asked;
+    }
+    let (worker_id, topic) = ("w1".to_owned(), "job.a".to_owned());
+    match method {
         "CancelJob" => {
             let job_id = submit(server, "job.a").await;
             asked(&pb::CancelJobRequest { job_id: job_id.clone(), ..Default::default() }, &job_id)

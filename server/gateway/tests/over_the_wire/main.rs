@@ -8,6 +8,7 @@ mod config;
 mod dlq;
 mod jobs;
 mod limits;
+mod namespaces;
 mod running_server;
 mod safety;
 mod streams;

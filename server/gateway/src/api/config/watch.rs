@@ -4,7 +4,7 @@ use crate::api::Replies;
 use crate::api::jobs::end_with;
 use crate::api::watch::SILENCE_MAX;
 use crate::call::Call;
-use crate::gate::Gate;
+use crate::gate::{Gate, WatchPlace};
 use crate::tokens::Bound;
 use crate::wire::{Faults, config, json};
 use coretex_contract::v1 as pb;
@@ -13,7 +13,6 @@ use coretex_domain::{Reason, Refusal};
 use coretex_engine::{ConfigStep, ConfigWatch};
 use futures::stream;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 struct Watch {
     gate: Arc<Gate>,
@@ -21,7 +20,7 @@ struct Watch {
     bound: Bound,
     steps: ConfigWatch,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: WatchPlace,
 }
 
 /// Opens a watch.
@@ -37,7 +36,7 @@ pub(super) async fn open(
     let scopes: Vec<String> = chain.scopes().iter().map(ToString::to_string).collect();
     let bound = Bound::new("WatchConfig", call.namespace.as_str(), 0, &scopes.join(" "));
     let from = gate.tokens.open_revisions(&bound, &request.resume_token)?;
-    let place = gate.watch_place()?;
+    let place = gate.watch_place(&call.namespace)?;
     let steps = gate.engine.watch_config(&call.namespace, &chain, from).await?;
     let watch = Watch { gate, call, bound, steps, is_over: false, _place: place };
     Ok(Box::pin(stream::unfold(watch, |mut watch| async move {

@@ -15,7 +15,6 @@ use coretex_domain::{Reason, Refusal};
 use coretex_engine::{Redrive, RedriveRun, Which};
 use futures::stream;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 type Reply = pb::BatchRetryDeadLettersResponse;
 
@@ -24,7 +23,7 @@ struct Running {
     call: Arc<Call>,
     run: RedriveRun,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: crate::gate::WatchPlace,
 }
 
 pub(super) async fn open(
@@ -34,7 +33,7 @@ pub(super) async fn open(
 ) -> Result<Replies<Reply>, Refusal> {
     let is_preview = request.preview;
     let asked = read(&call, request)?;
-    let place = gate.watch_place()?;
+    let place = gate.watch_place(&call.namespace)?;
     if is_preview {
         let found = gate.engine.preview_redrive(&call.caller(), &asked).await?;
         let reply = Reply {
