@@ -10,10 +10,10 @@ use crate::time::of_span;
 use crate::verdict::{Cancelled, HandlerError, Release, cut};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// Longest line of progress.
 const PROGRESS_MESSAGE_MAX: usize = 1_024;
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     sink: Arc<dyn Sink>,
     /// The configuration, once it was asked for.
     config: tokio::sync::OnceCell<Payload>,
+    /// Questions asked so far.
+    asked: AtomicU64,
 }
 
 #[derive(Default)]
@@ -95,6 +97,10 @@ pub(crate) trait Sink: Send + Sync {
     fn room(&self) -> &Notify;
     /// Largest checkpoint, bytes.
     fn payload_max(&self) -> usize;
+    /// Passes a question on, now and to every later stream until it is answered. The answer does not come if the lease ends first.
+    fn ask(&self, feature: &str, ask: pb::Ask) -> Result<oneshot::Receiver<pb::Answer>>;
+    /// Nobody waits for this answer any more.
+    fn forget_ask(&self, lease_id: u64, ask_id: u64);
     /// Asks the server what did not come with the job; none in a test.
     fn client(&self) -> Option<&Client>;
 }
@@ -116,6 +122,7 @@ impl Ctx {
             notes: Mutex::default(),
             sink,
             config: tokio::sync::OnceCell::new(),
+            asked: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -247,6 +254,14 @@ impl Ctx {
 
     pub(crate) fn lease_id(&self) -> u64 {
         self.inner.assignment.lease_id
+    }
+
+    pub(crate) fn next_ask(&self) -> u64 {
+        self.inner.asked.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn sink(&self) -> &dyn Sink {
+        &*self.inner.sink
     }
 
     pub(crate) fn lease_token(&self) -> &Bytes {

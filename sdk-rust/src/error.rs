@@ -142,6 +142,16 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_fact(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.0.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
     /// The same refusal once more, for another waiter.
     pub(crate) fn again(&self) -> Self {
         let mut error = Self::new(self.code(), self.0.reason.clone(), self.message());
@@ -194,6 +204,11 @@ impl Error {
     /// True when a change may or may not have been made. Repeat with the same keys to learn which.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.reason(), "OUTCOME_UNKNOWN" | reason::CONNECTION_LOST | reason::DEADLINE_EXCEEDED)
+    }
+
+    /// True if a handler was told no: another attempt would be told the same.
+    pub(crate) fn is_final_no(&self) -> bool {
+        matches!(self.reason(), "POLICY_DENIED" | "APPROVAL_REQUIRED" | "BUDGET_EXCEEDED")
     }
 
     /// What the client repeats by itself: the rest of what may be retried is for the caller to decide.

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod approval;
+mod ask;
 mod client;
 mod config;
 mod constraints;
@@ -22,6 +23,7 @@ mod verdict;
 mod worker;
 
 pub use approval::*;
+pub use ask::{Action, BudgetDimension, Granted, Guarded};
 pub use client::*;
 pub use config::*;
 pub use constraints::{BudgetLeft, Constraints, Redaction};

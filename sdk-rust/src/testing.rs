@@ -13,6 +13,7 @@
 //! # });
 //! ```
 
+use crate::ask::BudgetDimension;
 use crate::ctx::{Ctx, Sink};
 use crate::error::Result;
 use crate::handler::Handler;
@@ -20,9 +21,10 @@ use crate::job::Usage;
 use crate::payload::{IntoPayload, Payload, struct_of};
 use crate::raw::pb;
 use crate::verdict::HandlerError;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// What a handler did.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ pub struct Called<O> {
     pub output: Vec<(String, bytes::Bytes)>,
     /// What it said it used, in order.
     pub used: Vec<Usage>,
+    /// Actions it asked leave for, in order.
+    pub guarded: Vec<String>,
+    /// What it asked for of its budget, in order.
+    pub budgeted: Vec<(BudgetDimension, u64)>,
 }
 
 /// A job for a handler under test.
@@ -46,6 +52,15 @@ pub struct Called<O> {
 pub struct Call {
     assignment: pb::Assignment,
     cancel: Option<String>,
+    answers: Answers,
+}
+
+/// What questions are answered.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    verdicts: BTreeMap<String, pb::PolicyVerdict>,
+    tokens: Option<u64>,
+    cost_micros: Option<u64>,
 }
 
 /// Calls a handler with a job of no special kind: attempt 1 of 3, no deadline.
@@ -69,7 +84,7 @@ impl Call {
             idempotency_token: "test".into(),
             ..Default::default()
         };
-        Self { assignment, cancel: None }
+        Self { assignment, cancel: None, answers: Answers::default() }
     }
 
     /// Number of the attempt.
@@ -104,6 +119,30 @@ impl Call {
         self
     }
 
+    /// An action the policy denies. All that are not named it allows.
+    pub fn denies(mut self, action: impl Into<String>, reason: impl Into<String>) -> Self {
+        let verdict = pb::PolicyVerdict { reason: reason.into(), ..verdict(pb::Verdict::Deny) };
+        self.answers.verdicts.insert(action.into(), verdict);
+        self
+    }
+
+    /// An action the policy allows with constraints, as a rule states them.
+    pub fn constrains(mut self, action: impl Into<String>, constraints: serde_json::Value) -> Self {
+        let constraints = Some(struct_of(constraints));
+        let verdict = pb::PolicyVerdict { constraints, ..verdict(pb::Verdict::AllowWithConstraints) };
+        self.answers.verdicts.insert(action.into(), verdict);
+        self
+    }
+
+    /// What may be set aside of the budget. Without it nothing is limited.
+    pub fn budget(mut self, dimension: BudgetDimension, limit: u64) -> Self {
+        match dimension {
+            BudgetDimension::Tokens => self.answers.tokens = Some(limit),
+            BudgetDimension::CostMicros => self.answers.cost_micros = Some(limit),
+        }
+        self
+    }
+
     /// Cancelled before it starts.
     pub fn cancelled(mut self, reason: impl Into<String>) -> Self {
         self.cancel = Some(reason.into());
@@ -115,12 +154,12 @@ impl Call {
         let (ctx, notebook) = self.ctx();
         let result = handler.handle(ctx, input).await;
         let seen = std::mem::take(&mut *notebook.lock());
-        let Seen { progress, checkpoints, output, used } = seen;
-        Called { result, progress, checkpoints, output, used }
+        let Seen { progress, checkpoints, output, used, guarded, budgeted } = seen;
+        Called { result, progress, checkpoints, output, used, guarded, budgeted }
     }
 
     fn ctx(self) -> (Ctx, Arc<Notebook>) {
-        let notebook = Arc::new(Notebook::default());
+        let notebook = Arc::new(Notebook { answers: Mutex::new(self.answers), ..Notebook::default() });
         let ctx = Ctx::new(self.assignment, Instant::now(), notebook.clone());
         notebook.ctx.get_or_init(|| Arc::downgrade(&ctx.inner));
         if let Some(reason) = self.cancel {
@@ -134,6 +173,7 @@ impl Call {
 #[derive(Default)]
 struct Notebook {
     seen: Mutex<Seen>,
+    answers: Mutex<Answers>,
     ctx: OnceLock<Weak<crate::ctx::Inner>>,
     room: Notify,
 }
@@ -144,6 +184,30 @@ struct Seen {
     checkpoints: Vec<Payload>,
     output: Vec<(String, bytes::Bytes)>,
     used: Vec<Usage>,
+    guarded: Vec<String>,
+    budgeted: Vec<(BudgetDimension, u64)>,
+}
+
+fn verdict(verdict: pb::Verdict) -> pb::PolicyVerdict {
+    pb::PolicyVerdict { verdict: verdict.into(), decision_id: "test".into(), ..Default::default() }
+}
+
+impl Answers {
+    fn budget(&mut self, dimension: BudgetDimension, amount: u64) -> pb::BudgetGrant {
+        let limit = match dimension {
+            BudgetDimension::Tokens => &mut self.tokens,
+            BudgetDimension::CostMicros => &mut self.cost_micros,
+        };
+        let (granted, verdict) = match limit {
+            None => (0, pb::BudgetVerdict::Unlimited),
+            Some(left) if amount <= *left => {
+                *left -= amount;
+                (amount, pb::BudgetVerdict::Granted)
+            }
+            Some(_) => (0, pb::BudgetVerdict::Exceeded),
+        };
+        pb::BudgetGrant { granted, remaining: *limit, verdict: verdict.into() }
+    }
 }
 
 impl Notebook {
@@ -172,11 +236,65 @@ impl Sink for Notebook {
         Ok(())
     }
 
+    fn ask(&self, _feature: &str, ask: pb::Ask) -> Result<oneshot::Receiver<pb::Answer>> {
+        use pb::{answer::Answer, ask::Question};
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = match ask.question {
+            Some(Question::Policy(ask)) => {
+                let known = answers.verdicts.get(&ask.action).cloned();
+                self.lock().guarded.push(ask.action);
+                Some(Answer::Policy(known.unwrap_or_else(|| verdict(pb::Verdict::Allow))))
+            }
+            Some(Question::Budget(ask)) => {
+                let dimension = match ask.dimension() {
+                    pb::BudgetDimension::CostMicros => BudgetDimension::CostMicros,
+                    pb::BudgetDimension::Tokens | pb::BudgetDimension::Unspecified => BudgetDimension::Tokens,
+                };
+                self.lock().budgeted.push((dimension, ask.amount));
+                Some(Answer::Budget(answers.budget(dimension, ask.amount)))
+            }
+            None => None,
+        };
+        let (answered, receiver) = oneshot::channel();
+        // The receiver is right here.
+        let _ = answered.send(pb::Answer { ask_id: ask.ask_id, lease_id: ask.lease_id, answer });
+        Ok(receiver)
+    }
+
+    fn forget_ask(&self, _lease_id: u64, _ask_id: u64) {}
+
     fn room(&self) -> &Notify {
         &self.room
     }
 
     fn payload_max(&self) -> usize {
         1 << 20
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn agent(ctx: Ctx, tokens: u64) -> Result<(Option<u32>, Option<u64>), HandlerError> {
+        let leave = ctx.guard("repo.write", Payload::default()).await?;
+        let granted = ctx.budget(BudgetDimension::Tokens, tokens).await?;
+        Ok((leave.constraints.max_files, granted.remaining))
+    }
+
+    #[tokio::test]
+    async fn questions_are_answered_as_the_test_says() {
+        let called = call(agent, 5).await;
+        assert_eq!(called.result.ok(), Some((None, None)), "without a word all is allowed");
+        assert_eq!(called.guarded, ["repo.write"]);
+        assert_eq!(called.budgeted, [(BudgetDimension::Tokens, 5)]);
+        let job = || Call::new("test").budget(BudgetDimension::Tokens, 7);
+        let constrained = job().constrains("repo.write", serde_json::json!({"diff": {"max_files": 3}}));
+        assert_eq!(constrained.call(agent, 5).await.result.ok(), Some((Some(3), Some(2))));
+        let kind = |called: Called<_>| called.result.err().map(|error: HandlerError| error.kind().to_owned());
+        assert_eq!(kind(job().call(agent, 8).await).as_deref(), Some("BUDGET_EXCEEDED"));
+        let denied = job().denies("repo.write", "no").call(agent, 1).await;
+        assert!(denied.budgeted.is_empty());
+        assert_eq!(kind(denied).as_deref(), Some("POLICY_DENIED"));
     }
 }

@@ -195,6 +195,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
             released.0.next = Next::Released;
             return released;
         }
+        if let Some(refused) = any.downcast_ref::<crate::Error>().filter(|refused| refused.is_final_no()) {
+            return Self::new(refused.reason(), refused.message()).terminal();
+        }
         let mut failure = Self::new(short_name(std::any::type_name::<E>()), error.to_string());
         let mut source = error.source();
         while let Some(cause) = source.filter(|_| failure.0.causes.len() < CAUSES_MAX) {

@@ -10468,7 +10468,7 @@ pub struct ConnectRequest {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
     /// The frame.
-    #[prost(oneof = "connect_request::Frame", tags = "2, 3, 4, 5, 6, 7, 8, 10, 11, 13")]
+    #[prost(oneof = "connect_request::Frame", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13")]
     pub frame: ::core::option::Option<connect_request::Frame>,
 }
 /// Nested message and enum types in `ConnectRequest`.
@@ -10497,6 +10497,9 @@ pub mod connect_request {
         /// Output of a job, with the feature `output`.
         #[prost(message, tag = "8")]
         Output(super::Output),
+        /// Asks something in the middle of an attempt, with the features `ask.*`.
+        #[prost(message, tag = "9")]
+        Ask(super::Ask),
         /// Asks for no more work.
         #[prost(message, tag = "10")]
         Drain(super::Drain),
@@ -10515,7 +10518,7 @@ pub struct ConnectResponse {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
     /// The frame.
-    #[prost(oneof = "connect_response::Frame", tags = "2, 3, 4, 5, 6, 9, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "connect_response::Frame", tags = "2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15")]
     pub frame: ::core::option::Option<connect_response::Frame>,
 }
 /// Nested message and enum types in `ConnectResponse`.
@@ -10538,6 +10541,9 @@ pub mod connect_response {
         /// Orders about leases and lanes.
         #[prost(message, tag = "6")]
         Control(super::Control),
+        /// What was asked.
+        #[prost(message, tag = "7")]
+        Answer(super::Answer),
         /// Settings.
         #[prost(message, tag = "9")]
         ConfigUpdate(super::ConfigUpdate),
@@ -10575,7 +10581,8 @@ pub struct Hello {
     /// Newest protocol version the worker speaks. The server takes the newest both speak, else FAILED_PRECONDITION `PROTOCOL_VERSION`.
     #[prost(uint32, tag = "4")]
     pub protocol_max: u32,
-    /// Features the worker understands: `resume`, `batch`, `output`, `zstd`. Neither side uses one that is not in Welcome too.
+    /// Features the worker understands: `resume`, `batch`, `output`, `zstd`, `ask.policy`, `ask.budget`. Neither side uses one that is not in
+    /// Welcome too.
     #[prost(string, repeated, tag = "5")]
     pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Library the worker is written with.
@@ -10896,6 +10903,68 @@ pub struct Output {
     /// Bytes the worker dropped right before `first_offset` because its window was full.
     #[prost(uint64, tag = "7")]
     pub dropped: u64,
+}
+/// Asks something in the middle of an attempt. Counts if and only if its lease is the job's open one, and implies that the handler has started.
+/// A repeat of the same question under the same lease and `ask_id` has the answer of the first one, also after a reconnect or a restart of the
+/// server. At most 100 questions per lease and second. Answered by Answer; a question of a feature that is not in Welcome by ProtocolError
+/// `FEATURE_NOT_NEGOTIATED`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Ask {
+    /// Number of the question, from 1, unique under the lease.
+    #[prost(uint64, tag = "1")]
+    pub ask_id: u64,
+    /// The lease.
+    #[prost(uint64, tag = "2")]
+    pub lease_id: u64,
+    /// The question.
+    #[prost(oneof = "ask::Question", tags = "3, 4")]
+    pub question: ::core::option::Option<ask::Question>,
+}
+/// Nested message and enum types in `Ask`.
+pub mod ask {
+    /// The question.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Question {
+        /// May it be done? Feature `ask.policy`.
+        #[prost(message, tag = "3")]
+        Policy(super::PolicyAsk),
+        /// May so much be spent? Feature `ask.budget`.
+        #[prost(message, tag = "4")]
+        Budget(super::BudgetAsk),
+    }
+}
+/// Asks whether the handler may do something. Judged by the policies in force as a job of the topic `ask.ACTION`; docs/guide/policy.md has
+/// the facts one by one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicyAsk {
+    /// What is to be done, `[a-z0-9][a-z0-9._-]{0,63}`, for example `repo.write`.
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// To what. At most 256 bytes. Rules see it as the label `resource`.
+    #[prost(string, tag = "2")]
+    pub resource: ::prost::alloc::string::String,
+    /// With what. At most 64 KiB.
+    #[prost(message, optional, tag = "3")]
+    pub args: ::core::option::Option<Payload>,
+    /// Names arguments that are not sent, at most 128 letters, digits, `:`, `-` and `_`. With `args` it is made by the server: BLAKE3.
+    #[prost(string, tag = "4")]
+    pub args_digest: ::prost::alloc::string::String,
+    /// Joined with those of the job. At most 32.
+    #[prost(string, repeated, tag = "5")]
+    pub risk_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Asks to set aside a part of the job's budget.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BudgetAsk {
+    /// Of which limit.
+    #[prost(enumeration = "BudgetDimension", tag = "1")]
+    pub dimension: i32,
+    /// How much, at least 1: model tokens, or millionths of the installation's currency.
+    #[prost(uint64, tag = "2")]
+    pub amount: u64,
+    /// Model it is for, at most 256 bytes. For people.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
 }
 /// Says that the worker wants to leave. The server assigns nothing more. When all is reported and acknowledged the worker half-closes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -11236,6 +11305,89 @@ pub struct RejectedUpdate {
     /// In words, for example `STALE_LEASE attempt 2 is open`.
     #[prost(string, tag = "4")]
     pub message: ::prost::alloc::string::String,
+}
+/// What was asked. Durable before it is sent, errors aside.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Answer {
+    /// Number of the question.
+    #[prost(uint64, tag = "1")]
+    pub ask_id: u64,
+    /// Lease under which it was asked.
+    #[prost(uint64, tag = "2")]
+    pub lease_id: u64,
+    /// The answer.
+    #[prost(oneof = "answer::Answer", tags = "3, 4, 9")]
+    pub answer: ::core::option::Option<answer::Answer>,
+}
+/// Nested message and enum types in `Answer`.
+pub mod answer {
+    /// The answer.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Answer {
+        /// What policy says.
+        #[prost(message, tag = "3")]
+        Policy(super::PolicyVerdict),
+        /// What may be spent.
+        #[prost(message, tag = "4")]
+        Budget(super::BudgetGrant),
+        /// It was not answered.
+        #[prost(message, tag = "9")]
+        Error(super::AskError),
+    }
+}
+/// What policy says about an action.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicyVerdict {
+    /// The verdict. ALLOW and ALLOW_WITH_CONSTRAINTS: do it. All others: do not. REQUIRE_APPROVAL and THROTTLE are not waited for inside a job.
+    #[prost(enumeration = "Verdict", tag = "1")]
+    pub verdict: i32,
+    /// Id of the record of this answer: `JOB_ID/LEASE_SERIAL/ASK_ID`.
+    #[prost(string, tag = "2")]
+    pub decision_id: ::prost::alloc::string::String,
+    /// Policy that answered.
+    #[prost(string, tag = "3")]
+    pub policy: ::prost::alloc::string::String,
+    /// Version that stands for all policies in force.
+    #[prost(string, tag = "4")]
+    pub policy_version: ::prost::alloc::string::String,
+    /// Rule that decided; `default` when none did.
+    #[prost(string, tag = "5")]
+    pub rule_id: ::prost::alloc::string::String,
+    /// Why, in words.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// What must be observed while it is done, as the rule states it. The server enforces none of it.
+    #[prost(message, optional, tag = "7")]
+    pub constraints: ::core::option::Option<::prost_types::Struct>,
+    /// How long the answer may be relied on. Ask again after that, with a new number.
+    #[prost(message, optional, tag = "8")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+}
+/// What may be spent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BudgetGrant {
+    /// All that was asked for, or 0.
+    #[prost(uint64, tag = "1")]
+    pub granted: u64,
+    /// What is left to be asked for. Unset where nothing limits it.
+    #[prost(uint64, optional, tag = "2")]
+    pub remaining: ::core::option::Option<u64>,
+    /// How it went.
+    #[prost(enumeration = "BudgetVerdict", tag = "3")]
+    pub verdict: i32,
+}
+/// Why a question was not answered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AskError {
+    /// For programs: `STALE_LEASE`, `INVALID_FIELD`, `RATE_LIMITED`, `IDEMPOTENCY_CONFLICT`, `POLICY_UNAVAILABLE`, `OUTCOME_UNKNOWN` and the like.
+    #[prost(enumeration = "ErrorReason", tag = "1")]
+    pub code: i32,
+    /// In words.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// Set if the same question, with the same number, may be asked again: not before this time.
+    #[prost(message, optional, tag = "3")]
+    pub retry_after: ::core::option::Option<::prost_types::Duration>,
 }
 /// Orders. Those not acknowledged by AssignAck are sent again after a Resume.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -11843,6 +11995,39 @@ impl OutputDurability {
         }
     }
 }
+/// A limit of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BudgetDimension {
+    /// Not set. Refused.
+    Unspecified = 0,
+    /// Model tokens, read and written together.
+    Tokens = 1,
+    /// Cost in millionths of the installation's currency.
+    CostMicros = 2,
+}
+impl BudgetDimension {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BUDGET_DIMENSION_UNSPECIFIED",
+            Self::Tokens => "BUDGET_DIMENSION_TOKENS",
+            Self::CostMicros => "BUDGET_DIMENSION_COST_MICROS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BUDGET_DIMENSION_UNSPECIFIED" => Some(Self::Unspecified),
+            "BUDGET_DIMENSION_TOKENS" => Some(Self::Tokens),
+            "BUDGET_DIMENSION_COST_MICROS" => Some(Self::CostMicros),
+            _ => None,
+        }
+    }
+}
 /// What becomes of the leases of a leaving worker. In every mode the server takes back at once what is not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -11970,6 +12155,43 @@ impl UpdateRejection {
             "UPDATE_REJECTION_SCHEMA" => Some(Self::Schema),
             "UPDATE_REJECTION_POLICY" => Some(Self::Policy),
             "UPDATE_REJECTION_INVALID" => Some(Self::Invalid),
+            _ => None,
+        }
+    }
+}
+/// How a question about the budget went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BudgetVerdict {
+    /// Not set. Never sent.
+    Unspecified = 0,
+    /// It is set aside for this attempt. What the attempt reports as used comes out of it; its end gives back the rest.
+    Granted = 1,
+    /// There is not that much left. Nothing was set aside.
+    Exceeded = 2,
+    /// Nothing limits it. Nothing was set aside.
+    Unlimited = 3,
+}
+impl BudgetVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BUDGET_VERDICT_UNSPECIFIED",
+            Self::Granted => "BUDGET_VERDICT_GRANTED",
+            Self::Exceeded => "BUDGET_VERDICT_EXCEEDED",
+            Self::Unlimited => "BUDGET_VERDICT_UNLIMITED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BUDGET_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "BUDGET_VERDICT_GRANTED" => Some(Self::Granted),
+            "BUDGET_VERDICT_EXCEEDED" => Some(Self::Exceeded),
+            "BUDGET_VERDICT_UNLIMITED" => Some(Self::Unlimited),
             _ => None,
         }
     }

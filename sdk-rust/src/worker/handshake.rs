@@ -55,7 +55,7 @@ impl Session {
         self.plan.hello.worker_id.clone_from(&welcome.worker_id);
         self.stay = Some(Stay { session_id: welcome.session_id, resume_token: welcome.resume_token });
         let limits = welcome.limits.unwrap_or_default();
-        self.outgoing.open(&limits, welcome.features.iter().any(|feature| feature == "output"));
+        self.outgoing.open(&limits, welcome.features);
         let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
         self.terms.payload_max = or(limits.payload_max_bytes, 1 << 20);
         self.terms.unacked_max = or(limits.max_unacked_reports, 4_096);

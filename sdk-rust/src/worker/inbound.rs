@@ -25,6 +25,7 @@ impl Session {
             Some(Frame::Resumed(resumed)) => self.resumed(resumed, now),
             Some(Frame::Assign(assign)) => self.assigned(assign, now),
             Some(Frame::ReportAck(ack)) => self.acked(&ack, now),
+            Some(Frame::Answer(answer)) => self.outgoing.answered(answer),
             Some(Frame::Control(control)) => {
                 control.entries.into_iter().for_each(|entry| self.ordered(entry, now))
             }
@@ -139,6 +140,7 @@ impl Session {
     /// The lease is no longer ours: stop the handler and report nothing.
     pub(super) fn lose(&mut self, lease_id: u64, reason: &str) {
         let Some(lease) = self.leases.drop_lease(lease_id) else { return };
+        self.outgoing.forget_asks(lease_id);
         lease.ctx.stop(reason);
         lease.ctx.abort();
         self.report.discarded += 1;

@@ -5,14 +5,15 @@
 use super::codec::Frame;
 use crate::client::Client;
 use crate::ctx::Sink;
+use crate::error::{Code, Error, Result};
 use crate::raw::pb;
 use crate::worker::executor::{News, NewsSender};
 use futures::Stream;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 pub(crate) struct Outgoing {
     state: Mutex<State>,
@@ -32,9 +33,33 @@ struct State {
     data: VecDeque<Frame>,
     output_bytes: usize,
     output_max: usize,
-    has_output: bool,
+    /// What both sides may use.
+    features: Vec<String>,
     payload_max: usize,
     waker: Option<Waker>,
+    /// Questions without an answer, by lease and number. They go out again with every stream.
+    asks: BTreeMap<(u64, u64), Asked>,
+    /// The session is over: nothing will be answered any more.
+    has_ended: bool,
+}
+
+struct Asked {
+    ask: pb::Ask,
+    answer: oneshot::Sender<pb::Answer>,
+}
+
+impl State {
+    fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|known| known == feature)
+    }
+
+    fn ask_again(&mut self) {
+        let asks = self
+            .asks
+            .values()
+            .map(|asked| Frame::message(pb::connect_request::Frame::Ask(asked.ask.clone())));
+        self.control.extend(asks);
+    }
 }
 
 /// Reports that wait: what the server cannot know yet.
@@ -67,16 +92,17 @@ impl Outgoing {
     }
 
     /// The handshake is over: these are the terms.
-    pub(crate) fn open(&self, limits: &pb::StreamLimits, has_output: bool) {
+    pub(crate) fn open(&self, limits: &pb::StreamLimits, features: Vec<String>) {
         let mut state = self.lock();
         let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
         state.output_max = or(limits.max_output_inflight_bytes, 1 << 20);
         state.payload_max = or(limits.payload_max_bytes, 1 << 20);
-        (state.is_open, state.has_output) = (true, has_output);
-        if !has_output {
+        (state.is_open, state.features) = (true, features);
+        if !state.has("output") {
             state.data.retain(|frame| frame.output_len().is_none());
             state.output_bytes = 0;
         }
+        state.ask_again();
         wake(state);
     }
 
@@ -84,7 +110,29 @@ impl Outgoing {
     pub(crate) fn reopen(&self) {
         let mut state = self.lock();
         state.is_open = true;
+        state.ask_again();
         wake(state);
+    }
+
+    /// Hands an answer to whoever asked. One that nobody waits for is of no use any more.
+    pub(crate) fn answered(&self, answer: pb::Answer) {
+        let asked = self.lock().asks.remove(&(answer.lease_id, answer.ask_id));
+        if let Some(asked) = asked {
+            // The handler may have gone meanwhile.
+            let _ = asked.answer.send(answer);
+        }
+    }
+
+    /// The lease is not ours any more: its questions are not answered.
+    pub(crate) fn forget_asks(&self, lease_id: u64) {
+        self.lock().asks.retain(|(lease, _), _| *lease != lease_id);
+    }
+
+    /// The session is over.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.has_ended = true;
+        state.asks.clear();
     }
 
     pub(crate) fn control(&self, frame: pb::connect_request::Frame) {
@@ -148,7 +196,7 @@ impl Sink for Outgoing {
 
     fn output(&self, output: pb::Output) -> Result<(), pb::Output> {
         let mut state = self.lock();
-        if !state.has_output {
+        if !state.has("output") {
             return Ok(());
         }
         let size: usize = output.chunks.iter().map(bytes::Bytes::len).sum();
@@ -159,6 +207,28 @@ impl Sink for Outgoing {
         state.data.push_back(Frame::message(pb::connect_request::Frame::Output(output)));
         wake(state);
         Ok(())
+    }
+
+    fn ask(&self, feature: &str, ask: pb::Ask) -> Result<oneshot::Receiver<pb::Answer>> {
+        let mut state = self.lock();
+        if !state.has(feature) {
+            let message = format!("the server does not answer questions of the feature `{feature}`");
+            return Err(Error::new(Code::Unimplemented, "FEATURE_NOT_NEGOTIATED", message));
+        }
+        let (answer, answered) = oneshot::channel();
+        if state.has_ended {
+            return Ok(answered); // and never comes
+        }
+        if state.is_open {
+            state.control.push_back(Frame::message(pb::connect_request::Frame::Ask(ask.clone())));
+        }
+        state.asks.insert((ask.lease_id, ask.ask_id), Asked { ask, answer });
+        wake(state);
+        Ok(answered)
+    }
+
+    fn forget_ask(&self, lease_id: u64, ask_id: u64) {
+        self.lock().asks.remove(&(lease_id, ask_id));
     }
 
     fn room(&self) -> &Notify {

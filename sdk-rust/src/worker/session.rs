@@ -161,6 +161,7 @@ impl Session {
     /// Serves until it is told to leave and has nothing left, or cannot go on.
     pub(crate) async fn run(mut self) -> Result<WorkerReport, Error> {
         let served = self.serve().await;
+        self.outgoing.end();
         for id in self.leases.ids() {
             if let Some(lease) = self.leases.get_mut(id) {
                 lease.ctx.stop("the worker has ended");

@@ -15,6 +15,7 @@ pub mod names;
 pub mod nearest;
 pub mod payload;
 pub mod policy;
+pub mod receipt;
 pub mod refusal;
 pub mod resource;
 pub mod session;

@@ -71,6 +71,13 @@ pub const SESSION_TTL_DEFAULT: Span = Span::secs(15);
 pub const SESSION_TTL_MIN: Span = Span::secs(1);
 pub const SESSION_TTL_MAX: Span = Span::hours(24);
 pub const HEARTBEAT_DEFAULT: Span = Span::secs(5);
+/// Questions one lease may ask in a second.
+pub const ASKS_PER_SECOND: u32 = 100;
+/// What a question may carry as arguments, and how its parts are named.
+pub const ASK_ARGS_MAX: usize = 64 << 10;
+pub const ASK_RESOURCE_LEN_MAX: usize = 256;
+/// How long a verdict on an action may be relied on.
+pub const ASK_VERDICT_TTL: Span = Span::secs(30);
 pub const SLOTS_MAX: u32 = 100_000;
 pub const LANES_MAX: usize = 64;
 pub const SESSION_TOPICS_MAX: usize = 1_024;

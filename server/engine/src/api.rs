@@ -4,10 +4,11 @@ use bytes::Bytes;
 use coretex_domain::job::{Failure, Spec, Usage};
 use coretex_domain::policy::Policy;
 use coretex_domain::session::Lane;
-use coretex_domain::{Job, JobId, Namespace, SessionId, Span, Time};
+use coretex_domain::{Job, JobId, Namespace, Payload, SessionId, Span, Time};
 use std::sync::Arc;
 
 pub use coretex_domain::Refusal;
+pub use coretex_domain::receipt::{Dimension, Grant, Ruling, Told};
 pub use coretex_kernel::dispatcher::LaneTotals;
 pub use coretex_kernel::input::{
     Ballot, Cause, Directive, Explanation, HandOver, RejectCode, TopicCounts, Verdict as HeldVerdict,
@@ -177,6 +178,39 @@ pub enum LeaseName {
 
 pub use coretex_kernel::input::UpdateKind;
 
+/// A question of a worker in the middle of an attempt.
+#[derive(Debug)]
+pub struct AskOfWorker {
+    pub lease_id: u64,
+    pub ask_id: u64,
+    pub question: AskQuestion,
+    /// Name of its record, once it is known.
+    pub(crate) receipt_name: std::sync::OnceLock<Arc<str>>,
+}
+
+impl AskOfWorker {
+    pub fn new(lease_id: u64, ask_id: u64, question: AskQuestion) -> AskOfWorker {
+        AskOfWorker { lease_id, ask_id, question, receipt_name: std::sync::OnceLock::new() }
+    }
+}
+
+#[derive(Debug)]
+pub enum AskQuestion {
+    Policy(Box<PolicyAsk>),
+    Budget { dimension: Dimension, amount: u64, model: Arc<str> },
+}
+
+/// May it be done?
+#[derive(Debug)]
+pub struct PolicyAsk {
+    pub action: Arc<str>,
+    pub resource: Arc<str>,
+    pub args: Payload,
+    /// Names arguments that were not sent.
+    pub args_digest: Arc<str>,
+    pub risk_tags: Vec<Arc<str>>,
+}
+
 /// A failure in the words of the worker.
 pub type WorkerFailure = Box<Failure>;
 
@@ -221,6 +255,14 @@ pub enum ServerFrame {
         drain: Span,
         reconnect_after: Span,
         is_replaced: bool,
+    },
+    /// What was asked.
+    Answer {
+        lease_id: u64,
+        ask_id: u64,
+        /// Name of its record; empty where there is none.
+        decision_id: Arc<str>,
+        answer: Box<Result<Told, Refusal>>,
     },
     HeartbeatAck {
         heartbeat_no: u64,

@@ -5,6 +5,7 @@
 
 pub mod api;
 mod approvals;
+mod asks;
 pub mod audit;
 pub mod catalog;
 pub mod clock;

@@ -428,5 +428,6 @@ fn row_of(write: KernelWrite, now: Time) -> Write {
         KernelWrite::DeadLetterEnd { namespace, job_id } => Write::DeadLetterEnd { namespace, job_id },
         KernelWrite::Topic(row) => Write::Topic(row),
         KernelWrite::Approval(approval) => Write::Resource(Arc::new(crate::approvals::row(&approval, now))),
+        KernelWrite::Resource(row) => Write::Resource(row),
     }
 }

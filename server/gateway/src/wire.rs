@@ -1,6 +1,7 @@
 //! Between the wire and the domain: nothing behind this module has heard of protobuf.
 
 pub(crate) mod approval;
+pub(crate) mod ask;
 pub(crate) mod assign;
 pub(crate) mod config;
 mod constraints;

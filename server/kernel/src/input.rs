@@ -7,8 +7,9 @@ use coretex_domain::config::Applied;
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::{Failure, Spec, Usage};
 use coretex_domain::policy::{Answer, Policy};
+use coretex_domain::receipt::{Receipt, Told};
 use coretex_domain::topic::Topic;
-use coretex_domain::{Job, JobId, JobKey, Namespace, Payload, Refusal, SessionId, Span};
+use coretex_domain::{Job, JobId, JobKey, Namespace, Payload, Refusal, Resource, SessionId, Span};
 use std::sync::Arc;
 
 /// What a shard group can be told.
@@ -91,6 +92,8 @@ pub enum Input {
         session: SessionId,
         lease_id: u64,
     },
+    /// A worker asks something in the middle of an attempt.
+    Ask(Box<Ask>),
     /// Why an open job stands where it stands.
     Explain {
         namespace: Namespace,
@@ -100,6 +103,19 @@ pub enum Input {
     Topics {
         namespace: Option<Namespace>,
     },
+}
+
+/// A question of a worker, looked up and not answered before. What it is told is written down with it.
+#[derive(Debug)]
+pub struct Ask {
+    pub session: SessionId,
+    pub lease_id: u64,
+    /// The answer counts only while this very job has this very lease.
+    pub job: JobKey,
+    /// [`crate::View::departed`] before the store was asked for a receipt: one of before a reload may have missed it.
+    pub looked_at: u64,
+    /// With the answer but for what only the owner of the job can say: how much of a budget is granted.
+    pub receipt: Receipt,
 }
 
 /// New jobs of one request. Ids are chosen by the router, so that every job lands on its shard.
@@ -245,6 +261,8 @@ pub enum Reply {
     Approval(Result<Arc<Approval>, Refusal>),
     /// The job is not open here, or this round of its approval is over.
     NotOpen,
+    /// What the worker is told; none if the receipt must be looked for again.
+    Told(Option<Result<Told, Refusal>>),
     Explained(Explanation),
     /// How many of the dead letters there were to delete.
     Deleted(usize),
@@ -337,6 +355,8 @@ pub enum Write {
     Topic(Arc<Topic>),
     /// As it is after the group; one per round.
     Approval(Arc<Approval>),
+    /// A named thing that belongs to a job.
+    Resource(Arc<Resource>),
 }
 
 /// What is to be done once the group is committed.

@@ -7,7 +7,9 @@ use crate::terms::{remediation_of, terms_of};
 use crate::{Damaged, check_version, wire};
 use bytes::Bytes;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
-use coretex_domain::job::{Counters, Event, Failure, Job, Progress, Rare, Spec, State, StateKind, Usage};
+use coretex_domain::job::{
+    Counters, Event, Failure, Job, Progress, Rare, Reserved, Spec, State, StateKind, Usage,
+};
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{Decision, Verdict};
 use coretex_domain::{Namespace, Payload, ShardId, Span, Time};
@@ -252,6 +254,7 @@ fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut I
             .as_ref()
             .and_then(|print| <[u8; 16]>::try_from(&print[..]).ok())
             .map(u128::from_be_bytes),
+        reserved: Reserved { tokens: rare.reserved_tokens, cost_micros: rare.reserved_cost_micros },
     }
 }
 

@@ -270,6 +270,8 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
         if let Some(print) = rare.submitted_as {
             put::some_bytes(buf, 9, &print.to_be_bytes());
         }
+        put::uint(buf, 41, rare.reserved.tokens);
+        put::uint(buf, 42, rare.reserved.cost_micros);
     });
 }
 

@@ -6,7 +6,7 @@ use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
     Cancel, Close, Closed, Counters, Entry, Event, Failure, Grounds, Job, Lease, Note, Progress, Rare,
-    Return, Ruling, Spec, State, StateKind, Usage,
+    Reserved, Return, Ruling, Spec, State, StateKind, Usage,
 };
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{
@@ -265,8 +265,16 @@ fn rare() -> impl Strategy<Value = Rare> {
     let config = (any::<[u8; 32]>(), vec(layer, 0..5))
         .prop_map(|(digest, layers)| Arc::new(Applied { digest, layers, data: None }));
     let said = (of(cancel()), of(progress), of(payload()), of(failure));
-    (said, of(id()), of(id()), of(number()), of(usage), of(config)).prop_map(
-        |((cancel, progress, checkpoint, failure), retry_of, retried_as, last_sign, usage, config)| Rare {
+    (said, of(id()), of(id()), of(number()), of(usage), of(config), (number(), number())).prop_map(
+        |(
+            (cancel, progress, checkpoint, failure),
+            retry_of,
+            retried_as,
+            last_sign,
+            usage,
+            config,
+            set_aside,
+        )| Rare {
             cancel,
             progress,
             checkpoint,
@@ -277,6 +285,7 @@ fn rare() -> impl Strategy<Value = Rare> {
             submitted_as: usage.as_ref().map(|usage: &Usage| u128::from(usage.cpu_ms) << 64 | 7),
             usage,
             config,
+            reserved: Reserved { tokens: set_aside.0, cost_micros: set_aside.1 },
         },
     )
 }

@@ -287,6 +287,10 @@ pub struct Rare {
     /// Big-endian: 16 bytes.
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub submitted_as: Option<bytes::Bytes>,
+    #[prost(uint64, tag = "41")]
+    pub reserved_tokens: u64,
+    #[prost(uint64, tag = "42")]
+    pub reserved_cost_micros: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -335,5 +335,6 @@ fn row_of(store: &mut SimStore, write: KernelWrite, now: Time) -> Write {
         KernelWrite::DeadLetterEnd { namespace, job_id } => Write::DeadLetterEnd { namespace, job_id },
         KernelWrite::Topic(row) => Write::Topic(row),
         KernelWrite::Approval(approval) => Write::Resource(Arc::new(store.row_of(approval, now))),
+        KernelWrite::Resource(row) => Write::Resource(row),
     }
 }

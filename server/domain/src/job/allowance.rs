@@ -3,7 +3,16 @@
 use super::spec::Budget;
 use super::{Job, Usage};
 use crate::policy::{Amount, Constraints};
+use crate::receipt::Dimension;
 use crate::time::Span;
+
+/// What the running attempt has asked for and not used yet. What it reports comes out of it first, so that nothing is
+/// counted twice; its end gives back the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    pub tokens: u64,
+    pub cost_micros: u64,
+}
 
 /// One limit of a budget, and what all attempts used of it so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +49,8 @@ impl std::fmt::Display for Share {
     }
 }
 
-const TOKENS: &str = "tokens_total";
-const COST: &str = "cost_micros";
+const TOKENS: &str = Dimension::Tokens.name();
+const COST: &str = Dimension::CostMicros.name();
 
 // === impl Job: what it may use ===
 
@@ -90,11 +99,63 @@ impl Job {
         self.shares().find(Share::is_exceeded)
     }
 
+    /// What may still be asked for of a limit; none where nothing limits it.
+    pub fn unreserved(&self, dimension: Dimension) -> Option<u64> {
+        let share = self.shares().find(|share| share.dimension == dimension.name())?;
+        Some(share.left().saturating_sub(self.rare().reserved.of(dimension)))
+    }
+
+    /// Sets aside all of `amount` for the running attempt, or nothing. False if there is not that much left.
+    pub fn reserve(&mut self, dimension: Dimension, amount: u64) -> bool {
+        let Some(left) = self.unreserved(dimension) else { return true };
+        let is_within = amount <= left;
+        if is_within && amount > 0 {
+            let reserved = self.rare_mut().reserved.of_mut(dimension);
+            *reserved = reserved.saturating_add(amount);
+        }
+        is_within
+    }
+
+    /// The attempt is over: what it asked for and did not use is free again.
+    pub fn release_reserved(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.reserved = Reserved::default();
+        }
+    }
+
     /// The limit of which nothing is left for another attempt.
     pub fn spent_share(&self) -> Option<Share> {
         // Without usage there is nothing to compare, which is what nearly every job has.
         self.rare().usage.as_ref()?;
         self.shares().find(Share::is_spent)
+    }
+}
+
+// === impl Reserved ===
+
+impl Reserved {
+    pub fn is_empty(&self) -> bool {
+        *self == Reserved::default()
+    }
+
+    fn of(&self, dimension: Dimension) -> u64 {
+        match dimension {
+            Dimension::Tokens => self.tokens,
+            Dimension::CostMicros => self.cost_micros,
+        }
+    }
+
+    fn of_mut(&mut self, dimension: Dimension) -> &mut u64 {
+        match dimension {
+            Dimension::Tokens => &mut self.tokens,
+            Dimension::CostMicros => &mut self.cost_micros,
+        }
+    }
+
+    /// What was reported as used needs no place here any more.
+    pub fn settle(&mut self, used: &Usage) {
+        self.tokens = self.tokens.saturating_sub(used.tokens());
+        self.cost_micros = self.cost_micros.saturating_sub(used.cost_micros);
     }
 }
 
@@ -159,6 +220,29 @@ mod tests {
         assert_eq!((use_up(0), use_up(9)), ((false, false), (false, false)));
         assert_eq!((use_up(1), use_up(1)), ((false, true), (true, true)));
         assert_eq!(use_up(u64::MAX), (true, true), "sums do not wrap");
+    }
+
+    #[test]
+    fn what_is_reserved_is_never_counted_twice_and_never_more_than_is_left() {
+        let mut job = job(Budget::default(), Budgets { max_tokens: Some(100), ..Budgets::default() });
+        let left = |job: &Job| job.unreserved(Dimension::Tokens);
+        assert!(job.reserve(Dimension::Tokens, 60) && !job.reserve(Dimension::Tokens, 41));
+        assert_eq!(left(&job), Some(40), "a refusal takes nothing");
+        let used = |job: &mut Job, tokens: u64| {
+            let used = Usage { tokens_out: tokens, ..Usage::default() };
+            let rare = job.rare_mut();
+            rare.usage.get_or_insert_default().add(&used);
+            rare.reserved.settle(&used);
+        };
+        used(&mut job, 50);
+        assert_eq!(left(&job), Some(40), "used out of what was reserved");
+        used(&mut job, 30);
+        assert_eq!(left(&job), Some(20), "ten of the reserve, twenty beyond it");
+        assert!(job.reserve(Dimension::Tokens, 20) && !job.reserve(Dimension::Tokens, 1));
+        job.release_reserved();
+        assert_eq!(left(&job), Some(20), "what was not used is free, what was used is not");
+        assert!(job.reserve(Dimension::CostMicros, u64::MAX), "nothing limits the cost");
+        assert_eq!(job.unreserved(Dimension::CostMicros), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod tests;
 mod usage;
 
 pub use crate::id::JobId;
-pub use allowance::Share;
+pub use allowance::{Reserved, Share};
 pub use event::{Cancel, Close, Closed, Entry, Event, EventKind, Grounds, Lease, Note, Return, Ruling};
 pub use machine::StateKind;
 pub use spec::Spec;
@@ -106,6 +106,8 @@ pub struct Rare {
     pub config: Option<Arc<Applied>>,
     /// The fingerprint of what was submitted, if its input was edited since.
     pub submitted_as: Option<u128>,
+    /// What the running attempt asked for of its budget.
+    pub reserved: Reserved,
 }
 
 /// A job and all that happened to it.
@@ -163,6 +165,7 @@ static NOTHING_RARE: Rare = Rare {
     usage: None,
     config: None,
     submitted_as: None,
+    reserved: Reserved { tokens: 0, cost_micros: 0 },
 };
 
 // === impl State ===

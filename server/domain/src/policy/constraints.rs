@@ -1,6 +1,7 @@
 //! What an allowed job must observe. Budgets are enforced by the server; the rest travels with the assignment.
 
 use crate::time::Span;
+use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
 /// Never empty in a decision: a rule that constrains nothing is refused.
@@ -111,6 +112,34 @@ impl Constraints {
             ("", "redaction", redaction.map(|redaction| Value::Word(redaction.word()))),
         ];
         all.into_iter().filter_map(|(group, name, value)| Some((group, name, value?))).collect()
+    }
+}
+
+impl Constraints {
+    /// The object a rule would state them with. Lengths of time and amounts are texts, so that no digit is lost.
+    pub fn json(&self) -> Map<String, Json> {
+        let mut out = Map::new();
+        for (group, name, value) in self.lines() {
+            if group.is_empty() {
+                out.insert(name.to_owned(), value.json());
+            } else if let Json::Object(group) = out.entry(group).or_insert_with(|| Json::Object(Map::new())) {
+                group.insert(name.to_owned(), value.json());
+            }
+        }
+        out
+    }
+}
+
+impl Value<'_> {
+    fn json(&self) -> Json {
+        match self {
+            Value::Span(span) => span.to_string().into(),
+            Value::Count(count) => (*count).into(),
+            Value::Micros(micros) => Amount(*micros).to_string().into(),
+            Value::Flag(flag) => (*flag).into(),
+            Value::Texts(texts) => texts.iter().map(|text| Json::from(&**text)).collect(),
+            Value::Word(word) => (*word).into(),
+        }
     }
 }
 

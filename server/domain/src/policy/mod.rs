@@ -56,6 +56,33 @@ pub struct Facts<'a> {
     pub config: Option<&'a serde_json::Value>,
 }
 
+// === impl Verdict ===
+
+impl Verdict {
+    pub const ALL: [Verdict; 5] = [
+        Verdict::Allow,
+        Verdict::Deny,
+        Verdict::RequireApproval,
+        Verdict::Throttle,
+        Verdict::AllowWithConstraints,
+    ];
+
+    /// The word of it in a bundle.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Verdict::Allow => "allow",
+            Verdict::Deny => "deny",
+            Verdict::RequireApproval => "require_approval",
+            Verdict::Throttle => "throttle",
+            Verdict::AllowWithConstraints => "allow_with_constraints",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Verdict> {
+        Verdict::ALL.into_iter().find(|verdict| verdict.word() == word)
+    }
+}
+
 // === impl Decision ===
 
 impl Decision {

@@ -4,6 +4,7 @@ use super::force::{bundles, joined};
 use super::judge::facts_of;
 use crate::Engine;
 use crate::api::JobQuery;
+use crate::shared::Shared;
 use coretex_domain::config::Applied;
 use coretex_domain::job::Spec;
 use coretex_domain::policy::{Answer, Decision, Facts};
@@ -37,6 +38,22 @@ pub(super) fn elsewhere() -> Refusal {
     Refusal::new(Reason::UnsupportedByStore, message)
 }
 
+/// What the policies kept here say of these facts. Nothing is recorded or used up.
+pub(crate) fn judge_now(shared: &Shared, facts: Facts<'_>) -> Result<Arc<Decision>, Refusal> {
+    if let Some(rules) = shared.in_force.rules() {
+        return Ok(Arc::new(rules.decision(&rules.compiled.judge(&facts_of(facts)))));
+    }
+    let now = shared.env.clock.now().wall;
+    match shared.policy().judge(facts, now) {
+        Answer::Decided(decision) => Ok(decision),
+        Answer::Asked => Err(elsewhere()),
+        Answer::Deferred { until, reason } => {
+            let message = format!("the policy kernel does not answer: {reason}");
+            Err(Refusal::new(Reason::ShardUnavailable, message).retry_after(until.since(now)))
+        }
+    }
+}
+
 impl Engine {
     /// The configuration a job would be submitted under.
     pub fn config_for(&self, namespace: &Namespace, spec: &Spec) -> Result<Option<Arc<Applied>>, Refusal> {
@@ -54,18 +71,7 @@ impl Engine {
 
     /// What the policies in force say of a job. Nothing is recorded or used up.
     pub fn check_policy(&self, facts: Facts<'_>) -> Result<Arc<Decision>, Refusal> {
-        if let Some(rules) = self.shared.in_force.rules() {
-            return Ok(Arc::new(rules.decision(&rules.compiled.judge(&facts_of(facts)))));
-        }
-        let now = self.shared.env.clock.now().wall;
-        match self.shared.policy().judge(facts, now) {
-            Answer::Decided(decision) => Ok(decision),
-            Answer::Asked => Err(elsewhere()),
-            Answer::Deferred { until, reason } => {
-                let message = format!("the policy kernel does not answer: {reason}");
-                Err(Refusal::new(Reason::ShardUnavailable, message).retry_after(until.since(now)))
-            }
-        }
+        judge_now(&self.shared, facts)
     }
 
     /// The same, with every rule.

@@ -5,6 +5,7 @@ pub(crate) mod force;
 mod judge;
 mod rows;
 
+pub(crate) use ask::judge_now;
 pub use ask::{Asked, Simulated};
 pub use force::BUILT_IN_BUNDLE;
 pub use judge::carried_decision;

@@ -2,7 +2,8 @@
 
 use super::stay::Receipt;
 use super::{Stay, attach, drain, expire};
-use crate::api::{Drain, HeldLease, LeaseName, Load, ServerFrame, Update, UpdateKind};
+use crate::api::{AskOfWorker, Drain, HeldLease, LeaseName, Load, ServerFrame, Update, UpdateKind};
+use crate::asks;
 use crate::mail::{Mail, ReplyTo};
 use crate::metrics::add;
 use crate::output::Piece;
@@ -195,6 +196,20 @@ impl SessionHandle {
             is_end: piece.is_end,
         };
         self.shared.outputs.append(job.key(), &stream, ring);
+    }
+
+    /// Takes a question about a lease; its answer comes as a frame.
+    pub fn ask(&self, ask: AskOfWorker) {
+        self.seen();
+        asks::take(&self.shared, &self.stay, ask);
+    }
+
+    /// Says why a question is not even asked.
+    pub fn refuse_ask(&self, lease_id: u64, ask_id: u64, refusal: Refusal) {
+        self.seen();
+        let answer = Box::new(Err(refusal));
+        let decision_id = Arc::default();
+        self.stay.send_control(ServerFrame::Answer { lease_id, ask_id, decision_id, answer });
     }
 
     /// The worker drains: nothing new, and what has not started comes back.

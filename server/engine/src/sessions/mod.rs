@@ -8,14 +8,15 @@ mod handle;
 mod poll;
 mod stay;
 
-pub(crate) use attach::{end_orphans, hello, restore, resume};
+pub(crate) use attach::{end_orphans, hello, job_of_lease, restore, resume};
 pub(crate) use deliver::Deliveries;
 pub(crate) use drain::drain_worker;
 pub(crate) use expire::watch;
+pub(crate) use handle::shard_of;
 pub use handle::{Attached, Outbox, OutputPiece, SessionHandle};
 pub(crate) use poll::{poll, report_by_token};
-pub(crate) use stay::Stay;
 pub use stay::lease_hash;
+pub(crate) use stay::{Asking, Stay};
 
 use crate::api::{ControlAction, ServerFrame};
 use coretex_domain::limits::CANCEL_GRACE;

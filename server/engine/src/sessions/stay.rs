@@ -1,5 +1,9 @@
 //! One session: what was sent on it, what is held by it, and when it was last heard of.
 
+mod asking;
+
+pub(crate) use asking::Asking;
+
 use crate::api::{ControlAction, ControlEntry, LaneTotals, Load, Rejection, ServerFrame, WorkerInfo};
 use coretex_domain::session::Session;
 use coretex_domain::{Namespace, Time};
@@ -37,6 +41,7 @@ struct Holding {
     /// Number of the Assign frame it went out with.
     assign_no: u64,
     is_started: bool,
+    asked: asking::Asked,
 }
 
 /// A worker that leaves.
@@ -65,6 +70,8 @@ pub(crate) struct Inner {
     mismatches: u32,
     /// Leases whose job had ended when the worker came back: a last word on them again changes nothing.
     ended_before: FxHashSet<u64>,
+    /// Questions on their way: lease and number.
+    asking: FxHashSet<(u64, u64)>,
 }
 
 pub(crate) struct Stay {
@@ -172,7 +179,7 @@ impl Stay {
     // === leases ===
 
     pub(crate) fn hold(inner: &mut Inner, lease_id: u64, assign_no: u64) {
-        inner.leases.insert(lease_id, Holding { assign_no, is_started: false });
+        inner.leases.insert(lease_id, Holding { assign_no, ..Holding::default() });
     }
 
     /// Handlers of these leases were called.
@@ -221,7 +228,7 @@ impl Stay {
     pub(crate) fn set_held(&self, leases: impl Iterator<Item = (u64, bool)>) {
         let mut inner = self.inner();
         inner.leases =
-            leases.map(|(lease, is_started)| (lease, Holding { assign_no: 0, is_started })).collect();
+            leases.map(|(lease, is_started)| (lease, Holding { is_started, ..Holding::default() })).collect();
         inner.mismatches = 0;
     }
 

@@ -5,7 +5,7 @@ use super::put::{self, Put};
 use super::spec::{labels, write_metadata};
 use super::time::{duration, timestamp};
 use super::worker;
-use super::{constraints, payload};
+use super::{ask, constraints, payload};
 use bytes::Bytes;
 use coretex_contract::v1::{self as pb, connect_response::Frame, control};
 use coretex_domain::job::Share;
@@ -59,6 +59,9 @@ pub(crate) fn frame(frame: ServerFrame, facts: &mut SessionFacts, now: Time) -> 
             Frame::GoAway(go_away(&reason, drain, reconnect_after, is_replaced))
         }
         ServerFrame::Drain(order) => Frame::GoAway(drained(&order)),
+        ServerFrame::Answer { lease_id, ask_id, decision_id, answer } => {
+            Frame::Answer(ask::write(lease_id, ask_id, &decision_id, *answer))
+        }
         ServerFrame::HeartbeatAck { heartbeat_no, session_ttl } => {
             Frame::HeartbeatAck(pb::HeartbeatAck { heartbeat_no, session_ttl: Some(duration(session_ttl)) })
         }

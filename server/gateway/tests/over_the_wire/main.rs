@@ -2,6 +2,7 @@
 
 mod access;
 mod approvals;
+mod asks;
 mod audit;
 mod changes;
 mod config;

@@ -201,12 +201,25 @@ pub(crate) async fn connect(
 
 impl Worker {
     pub(crate) async fn join(server: &Server, topics: &[&str]) -> Worker {
-        let (send, mut receive) = connect(server, vec![frame(Out::Hello(hello(topics)))]).await;
+        Worker::join_as(server, hello(topics)).await
+    }
+
+    pub(crate) async fn join_as(server: &Server, hello: pb::Hello) -> Worker {
+        let (send, mut receive) = connect(server, vec![frame(Out::Hello(hello))]).await;
         let first = receive.message().await.expect("no error").expect("a frame");
         let Some(In::Welcome(welcome)) = first.frame else { panic!("not welcomed: {first:?}") };
-        let worker = Worker { send, receive, welcome, next_seq: 0 };
+        let worker = Worker::on(send, receive, welcome);
         worker.credit(1_000).await;
         worker
+    }
+
+    /// A worker on a stream that was opened by hand.
+    pub(crate) fn on(
+        send: mpsc::Sender<pb::ConnectRequest>,
+        receive: Streaming<pb::ConnectResponse>,
+        welcome: pb::Welcome,
+    ) -> Worker {
+        Worker { send, receive, welcome, next_seq: 0 }
     }
 
     pub(crate) async fn credit(&self, granted_total: u64) {

@@ -46,7 +46,8 @@ fn write(turn: &mut Turn, job: &Arc<Job>) {
         | Write::DeadLetter(_)
         | Write::DeadLetterEnd { .. }
         | Write::Topic(_)
-        | Write::Approval(_) => None,
+        | Write::Approval(_)
+        | Write::Resource(_) => None,
     });
     match earlier {
         Some((row, fresh)) => {

@@ -3,6 +3,7 @@
 pub mod admit;
 mod annotate;
 pub(crate) mod approval;
+mod ask;
 pub mod cancel;
 mod dead_letter;
 pub mod dispatch;
@@ -79,6 +80,7 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
         Input::JobOfLease { session, lease_id } => {
             session::job_of_lease(view, session, lease_id).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job)))
         }
+        Input::Ask(asked) => Reply::Told(ask::ask(view, *asked, turn)),
         Input::Explain { namespace, job_id } => {
             explain::explain(view, dispatcher, &namespace, &job_id, turn.now)
         }

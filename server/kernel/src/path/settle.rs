@@ -61,7 +61,11 @@ fn open_job(view: &View, session: SessionId, lease: &LeaseRef) -> Result<JobKey,
 
 /// Adds what was used. False if the job went beyond its budget with it. A job that is being cancelled ends as that.
 fn take_usage(view: &mut View, key: JobKey, usage: &Usage, turn: &mut Turn) -> bool {
-    view.amend(key, turn, |job| job.rare_mut().usage.get_or_insert_default().add(usage));
+    view.amend(key, turn, |job| {
+        let rare = job.rare_mut();
+        rare.usage.get_or_insert_default().add(usage);
+        rare.reserved.settle(usage);
+    });
     let Some(job) = view.job(key) else { return true };
     job.is_cancel_requested() || job.exceeded_share().is_none() || view.is_planted(Mutant::BudgetNotChecked)
 }
@@ -109,7 +113,7 @@ fn over_budget_after(share: &Share, failure: &Failure) -> Failure {
 }
 
 /// A report on an unstarted lease implies its start.
-fn begin(view: &mut View, key: JobKey, turn: &mut Turn) {
+pub(super) fn begin(view: &mut View, key: JobKey, turn: &mut Turn) {
     if view.job(key).is_some_and(|job| job.state.kind() == StateKind::Dispatched) {
         view.apply(key, Event::Started, turn);
         mark_acked(view, key);
@@ -348,7 +352,11 @@ pub(crate) fn close_with(
     let keeps = view.is_planted(Mutant::RuleSlotKept);
     let rule_slot = lease.as_ref().filter(|_| !keeps).and_then(|l| rule_slot(&job, l.serial));
     drop(job);
-    if !view.apply_with(key, event, turn, change) {
+    let end = |job: &mut coretex_domain::Job| {
+        change(job);
+        job.release_reserved();
+    };
+    if !view.apply_with(key, event, turn, end) {
         return;
     }
     if let Some(lease) = lease {

@@ -3,9 +3,12 @@
 use coretex_domain::approval::{Approval, ApprovalId};
 use coretex_domain::job::{Failure, Spec, State, StateKind, Usage};
 use coretex_domain::policy::{Constraints, Decision, Facts, Policy, Rules, Terms, Throttle, Verdict};
+use coretex_domain::receipt::{Receipt, Told};
 use coretex_domain::session::{Lane, Session};
 use coretex_domain::time::Now;
-use coretex_domain::{Job, JobId, JobKey, Namespace, Payload, SessionId, ShardId, Span, Time};
+use coretex_domain::{
+    Job, JobId, JobKey, Namespace, Payload, Refusal, Resource, SessionId, ShardId, Span, Time,
+};
 use coretex_kernel::input::{
     Directive, LeaseRef, NewJob, Origin, Rejected, Stop, Submit, Update, UpdateKind,
 };
@@ -30,6 +33,8 @@ pub(crate) struct Kit {
     pub(crate) stops: Vec<(u64, Stop)>,
     /// When each job was let in, in order.
     pub(crate) let_in: Vec<(u64, JobKey)>,
+    /// What workers were told when they asked.
+    pub(crate) receipts: Vec<Arc<Resource>>,
     free: Vec<Input>,
     made: u64,
 }
@@ -87,6 +92,7 @@ impl Kit {
             offers: BTreeMap::new(),
             stops: Vec::new(),
             let_in: Vec::new(),
+            receipts: Vec::new(),
             free: Vec::new(),
             made: 0,
         }
@@ -135,6 +141,9 @@ impl Kit {
                 let old = self.approvals.insert((approval.key(), approval.round), approval.clone());
                 assert!(old.as_ref().is_none_or(|old| old.is_pending()), "changed after its end: {old:?}");
                 assert!(old.is_none_or(|old| old.revision < approval.revision), "{approval:?}");
+            }
+            if let Write::Resource(row) = &write {
+                self.receipts.push(row.clone());
             }
             if let Write::Job { job, fresh } = write {
                 let known = job.history.len() - fresh as usize;
@@ -249,6 +258,39 @@ impl Kit {
         };
         let retry = Directive::After(Span(10));
         self.report(lease, UpdateKind::Failed { failure: Box::new(failure), retry }, usage)
+    }
+
+    /// The worker of a job asks something.
+    pub(crate) fn ask(&mut self, key: JobKey, ask_id: u64, told: Told) -> Result<Told, Refusal> {
+        let (lease, serial) = self.stored[&key].state.lease().map(|lease| (lease.id, lease.serial)).unwrap();
+        self.ask_as(key, lease, serial, ask_id, told)
+    }
+
+    pub(crate) fn ask_as(
+        &mut self,
+        job: JobKey,
+        lease_id: u64,
+        serial: u32,
+        ask_id: u64,
+        told: Told,
+    ) -> Result<Told, Refusal> {
+        let looked_at = self.view.departed();
+        let receipt = Receipt { serial, ask_id, asked: 0, told };
+        self.ask_after(looked_at, job, lease_id, receipt).unwrap()
+    }
+
+    pub(crate) fn ask_after(
+        &mut self,
+        looked_at: u64,
+        job: JobKey,
+        lease_id: u64,
+        receipt: Receipt,
+    ) -> Option<Result<Told, Refusal>> {
+        let asked = coretex_kernel::input::Ask { session: SESSION, lease_id, job, looked_at, receipt };
+        match self.turn(vec![Input::Ask(Box::new(asked))]).pop() {
+            Some(Reply::Told(told)) => told,
+            other => panic!("no answer: {other:?}"),
+        }
     }
 
     pub(crate) fn cancel(&mut self, key: JobKey) {

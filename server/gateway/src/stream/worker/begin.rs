@@ -29,7 +29,14 @@ pub(super) struct Opened {
 /// The same, for the reader.
 pub(super) struct Session {
     pub(super) handle: SessionHandle,
-    pub(super) has_output: bool,
+    /// What both sides may use.
+    pub(super) features: Vec<String>,
+}
+
+impl Session {
+    pub(super) fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|known| known == feature)
+    }
 }
 
 /// Takes the first frame.
@@ -165,10 +172,10 @@ async fn opened(
         session_ttl: welcome.session_ttl,
         paused,
     };
-    let has_output = spoken.features.iter().any(|f| f == "output");
+    let features = spoken.features.clone();
     let frame = first_frame(gate, welcome, &facts, spoken);
     let first = pb::ConnectResponse { seq: 0, frame: Some(frame) };
-    let session = Session { handle: attached.handle, has_output };
+    let session = Session { handle: attached.handle, features };
     (Box::new(Opened { first, outbox: attached.outbox, facts }), session)
 }
 

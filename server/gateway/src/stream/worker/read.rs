@@ -6,7 +6,7 @@ use crate::api::check_output_name;
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::wire::assign::protocol_error;
-use crate::wire::{Faults, report, worker};
+use crate::wire::{Faults, ask as wire_ask, report, worker};
 use coretex_contract::v1::{self as pb, connect_request::Frame};
 use coretex_domain::{Reason, Refusal};
 use coretex_engine::OutputPiece;
@@ -93,6 +93,7 @@ impl Reader {
             Some(Frame::AssignAck(ack)) => self.acked(ack).await,
             Some(Frame::Report(report)) => self.report(request.seq, report).await?,
             Some(Frame::Output(output)) => self.output(output).await,
+            Some(Frame::Ask(ask)) => self.ask(ask),
             Some(Frame::Drain(drain)) => self.drain(drain).await,
             Some(Frame::UpdateRegistration(update)) => self.register(update).await?,
             Some(Frame::Sync(sync)) => {
@@ -147,7 +148,7 @@ impl Reader {
     }
 
     async fn output(&self, output: pb::Output) {
-        let checked = if !self.session.has_output {
+        let checked = if !self.session.has("output") {
             Err(Refusal::new(Reason::FeatureNotNegotiated, "feature `output` is not in Welcome"))
         } else if output.chunks.len() > CHUNKS_MAX {
             let message = format!("at most {CHUNKS_MAX} in one frame, got {}", output.chunks.len());
@@ -168,6 +169,19 @@ impl Reader {
             dropped: output.dropped,
         };
         self.session.handle.output(output.lease_id, output.stream.into(), piece).await;
+    }
+
+    /// A question that cannot be read is answered too: its handler waits for it.
+    fn ask(&self, given: pb::Ask) {
+        let (lease_id, ask_id) = (given.lease_id, given.ask_id);
+        if let Some(feature) = wire_ask::feature(&given).filter(|feature| !self.session.has(feature)) {
+            let message = format!("feature `{feature}` is not in Welcome");
+            return self.complain(&Refusal::new(Reason::FeatureNotNegotiated, message), 9, 0);
+        }
+        match wire_ask::read(given) {
+            Ok(ask) => self.session.handle.ask(ask),
+            Err(refusal) => self.session.handle.refuse_ask(lease_id, ask_id, refusal),
+        }
     }
 
     async fn register(&self, update: pb::UpdateRegistration) -> Result<(), Refusal> {
