@@ -264,11 +264,11 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
         if let Some(usage) = &rare.usage {
             put_usage(buf, 8, usage);
         }
-        if let Some(config) = &rare.config {
-            put_applied(buf, 40, config);
-        }
         if let Some(print) = rare.submitted_as {
             put::some_bytes(buf, 9, &print.to_be_bytes());
+        }
+        if let Some(config) = &rare.config {
+            put_applied(buf, 40, config);
         }
         put::uint(buf, 41, rare.reserved.tokens);
         put::uint(buf, 42, rare.reserved.cost_micros);

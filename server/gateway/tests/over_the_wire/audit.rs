@@ -160,6 +160,12 @@ async fn good_call(server: &Server, method: &str) -> Asked {
             // This store has no backups.
             Asked { is_done: false, ..asked(&message, "/nowhere/backup") }
         }
+        other => good_call_of_people_and_config(other),
+    }
+}
+
+fn good_call_of_people_and_config(method: &str) -> Asked {
+    match method {
         "Approve" | "Reject" | "DelegateApproval" => {
             let (approval_id, to) = ("apr_1_job_00000000000000000000000000".to_owned(), "ann".to_owned());
             let request =
@@ -174,12 +180,6 @@ async fn good_call(server: &Server, method: &str) -> Asked {
             // Nobody asked for one.
             Asked { message: message.into(), subject: approval_id, is_done: false }
         }
-        other => good_call_of_config(other),
-    }
-}
-
-fn good_call_of_config(method: &str) -> Asked {
-    match method {
         "SetConfig" => {
             let message = pb::SetConfigRequest { scope: org(), data: object("n"), ..Default::default() };
             asked(&message, "org")
