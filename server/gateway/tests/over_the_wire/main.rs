@@ -13,6 +13,7 @@ mod namespaces;
 mod running_server;
 mod safety;
 mod streams;
+mod tenants;
 mod tls;
 mod transport;
 mod workers;
