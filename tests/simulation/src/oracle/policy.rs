@@ -42,6 +42,10 @@ impl Oracle {
             if entry.event.kind() != EventKind::Admitted || before == Some(EventKind::Rejudged) {
                 continue;
             }
+            if job.history[at..].iter().any(|later| later.event.kind() == EventKind::Rejudged) {
+                // Let in by the version before, at its rate; the decision of that is not seen here any more.
+                continue;
+            }
             let line = (life, LimitKey::throttle(job, decision, throttle));
             let (rate, times) = self.promised.lines.entry(line).or_default();
             if *rate != Some(throttle.rate()) {
