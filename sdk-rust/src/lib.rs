@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod api_key;
 mod approval;
 mod ask;
 mod client;
@@ -22,6 +23,7 @@ mod time;
 mod verdict;
 mod worker;
 
+pub use api_key::*;
 pub use approval::*;
 pub use ask::{Action, BudgetDimension, Granted, Guarded};
 pub use client::*;

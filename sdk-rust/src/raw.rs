@@ -113,6 +113,11 @@ impl Raw {
             .max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `AuthService`.
+    pub fn auth(&self) -> v1::auth_service_client::AuthServiceClient<Wire> {
+        v1::auth_service_client::AuthServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `EventService`.
     pub fn events(&self) -> v1::event_service_client::EventServiceClient<Wire> {
         v1::event_service_client::EventServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)

@@ -4579,6 +4579,698 @@ pub mod audit_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What is known of a key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApiKey {
+    /// Its public prefix: eight letters and digits.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// What it is for, as it was made.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Who its calls are made by, in histories and in the audit: the name, and for a key bound to namespaces `NAMESPACE+NAMESPACE/NAME`. Two keys
+    /// with one identity are one caller.
+    #[prost(string, tag = "3")]
+    pub identity: ::prost::alloc::string::String,
+    /// Its roles.
+    #[prost(string, repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Namespaces it may use, sorted. Empty: all.
+    #[prost(string, repeated, tag = "5")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether it opens anything.
+    #[prost(enumeration = "ApiKeyState", tag = "6")]
+    pub state: i32,
+    /// When it was made.
+    #[prost(message, optional, tag = "7")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made it. Empty when nobody was asked.
+    #[prost(string, tag = "8")]
+    pub created_by: ::prost::alloc::string::String,
+    /// When it ends. Left out: never.
+    #[prost(message, optional, tag = "9")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was revoked.
+    #[prost(message, optional, tag = "10")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who revoked it. Empty when nobody was asked.
+    #[prost(string, tag = "11")]
+    pub revoked_by: ::prost::alloc::string::String,
+    /// When it was last used, to the second; kept over restarts to the minute. Left out: never.
+    #[prost(message, optional, tag = "12")]
+    pub last_used_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last got a new secret.
+    #[prost(message, optional, tag = "13")]
+    pub rotate_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Up to when the key before it is valid as well. Left out when none is.
+    #[prost(message, optional, tag = "14")]
+    pub overlap_end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Request of CreateApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateApiKeyRequest {
+    /// What it is for. `[A-Za-z0-9][A-Za-z0-9._@-]{0,63}`. Several keys may have one name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its roles, at least one: viewer, submitter, operator, worker, policy-admin, admin, auditor.
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Namespaces it may use, up to 16. Empty: all.
+    #[prost(string, repeated, tag = "3")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it ends: ahead of now, within 5 years. Left out: never.
+    #[prost(message, optional, tag = "4")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of CreateApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateApiKeyResponse {
+    /// What was made.
+    #[prost(message, optional, tag = "1")]
+    pub api_key: ::core::option::Option<ApiKey>,
+    /// The key itself, told this once. Empty for a repeat: if the first answer was lost, rotate the key.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+}
+/// Request of GetApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetApiKeyRequest {
+    /// The public prefix of the key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+}
+/// Response of GetApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetApiKeyResponse {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub api_key: ::core::option::Option<ApiKey>,
+}
+/// Request of ListApiKeys.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListApiKeysRequest {
+    /// Fields: `key_id`, `name`, `identity`, `state` (ACTIVE, EXPIRED, REVOKED), `role`, `namespace`, `create_time`, `expire_time`, `last_used_time`.
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most keys of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `create_time desc` (default), `create_time asc`, `name asc` or `name desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Only keys whose names begin so, up to 64 bytes. Empty: all.
+    #[prost(string, tag = "5")]
+    pub name_prefix: ::prost::alloc::string::String,
+}
+/// Response of ListApiKeys.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListApiKeysResponse {
+    /// The keys.
+    #[prost(message, repeated, tag = "1")]
+    pub api_keys: ::prost::alloc::vec::Vec<ApiKey>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of RotateApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyRequest {
+    /// The public prefix of the key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// How long the key before it stays valid, 0 to 7 days. Default 24 h.
+    #[prost(message, optional, tag = "2")]
+    pub overlap: ::core::option::Option<::prost_types::Duration>,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of RotateApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyResponse {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub api_key: ::core::option::Option<ApiKey>,
+    /// The new key itself, told this once. Empty for a repeat.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+}
+/// Request of RevokeApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeApiKeyRequest {
+    /// The public prefix of the key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of RevokeApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeApiKeyResponse {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub api_key: ::core::option::Option<ApiKey>,
+}
+/// Whether a key opens anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ApiKeyState {
+    /// Not set. Never sent.
+    Unspecified = 0,
+    /// It does.
+    Active = 1,
+    /// Its time has passed.
+    Expired = 2,
+    /// It was revoked.
+    Revoked = 3,
+}
+impl ApiKeyState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "API_KEY_STATE_UNSPECIFIED",
+            Self::Active => "API_KEY_STATE_ACTIVE",
+            Self::Expired => "API_KEY_STATE_EXPIRED",
+            Self::Revoked => "API_KEY_STATE_REVOKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "API_KEY_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "API_KEY_STATE_ACTIVE" => Some(Self::Active),
+            "API_KEY_STATE_EXPIRED" => Some(Self::Expired),
+            "API_KEY_STATE_REVOKED" => Some(Self::Revoked),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod auth_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// API keys that the server keeps: made, rotated and revoked while it runs. Keys of the settings are believed beside them and are not shown here.
+    ///
+    /// A key is `ctx_PREFIX_SECRET`. The prefix, eight letters and digits, is public: it is the id of the key. The whole key is told once, in the
+    /// answer of CreateApiKey or RotateApiKey, and is kept as a keyed hash only. What is changed holds at the reply, on open streams within 5 s.
+    ///
+    /// Nobody hands out more than they have: roles and namespaces of a key must be within those of who makes or rotates it. Whoever is bound to
+    /// namespaces sees and changes only keys that are bound to some of these; others are NOT_FOUND, as if they had never been. Calls of this service
+    /// concern the keys they name, whatever the metadata entry `coretex-namespace` says, except that it must be a namespace the caller may use.
+    #[derive(Debug, Clone)]
+    pub struct AuthServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> AuthServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> AuthServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AuthServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes a key and tells it, once. A repeat with the same `request_id` by the same caller is OK, makes nothing and tells no key.
+        /// Errors: PERMISSION_DENIED for a role or namespace beyond the caller's own, which the message names; RESOURCE_EXHAUSTED `TOO_MANY`;
+        /// UNIMPLEMENTED `FEATURE_UNAVAILABLE` when the server was given nothing to hash keys with; INVALID_ARGUMENT per field.
+        pub async fn create_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::CreateApiKeyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuthService/CreateApiKey");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuthService", "CreateApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns what a key is, never the key.
+        /// Errors: NOT_FOUND `API_KEY_NOT_FOUND`.
+        pub async fn get_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetApiKeyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuthService/GetApiKey");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuthService", "GetApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the keys the caller may see, newest first by default. Ended ones are kept for 90 days.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_api_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListApiKeysRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListApiKeysResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuthService/ListApiKeys");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuthService", "ListApiKeys"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a key a new secret and tells the new key, once; id, roles, namespaces and end stay. The key before it is valid for `overlap` from now
+        /// on; one from before that ends at once. A repeat with the same `request_id` by the same caller is OK, changes nothing and tells no key.
+        /// Errors: NOT_FOUND `API_KEY_NOT_FOUND`; FAILED_PRECONDITION `API_KEY_ENDED`; PERMISSION_DENIED for a key with a role beyond the caller's own;
+        /// UNIMPLEMENTED `FEATURE_UNAVAILABLE` when the server was given nothing to hash keys with; INVALID_ARGUMENT per field.
+        pub async fn rotate_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RotateApiKeyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuthService/RotateApiKey");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuthService", "RotateApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a key for ever, the one before it as well. Its streams end. Revoking one that is revoked is OK and changes nothing.
+        /// Errors: NOT_FOUND `API_KEY_NOT_FOUND`.
+        pub async fn revoke_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RevokeApiKeyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.AuthService/RevokeApiKey");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.AuthService", "RevokeApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod auth_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AuthServiceServer.
+    #[async_trait]
+    pub trait AuthService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes a key and tells it, once. A repeat with the same `request_id` by the same caller is OK, makes nothing and tells no key.
+        /// Errors: PERMISSION_DENIED for a role or namespace beyond the caller's own, which the message names; RESOURCE_EXHAUSTED `TOO_MANY`;
+        /// UNIMPLEMENTED `FEATURE_UNAVAILABLE` when the server was given nothing to hash keys with; INVALID_ARGUMENT per field.
+        async fn create_api_key(
+            &self,
+            request: tonic::Request<super::CreateApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::CreateApiKeyResponse>, tonic::Status>;
+        /// Returns what a key is, never the key.
+        /// Errors: NOT_FOUND `API_KEY_NOT_FOUND`.
+        async fn get_api_key(
+            &self,
+            request: tonic::Request<super::GetApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetApiKeyResponse>, tonic::Status>;
+        /// Lists the keys the caller may see, newest first by default. Ended ones are kept for 90 days.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_api_keys(
+            &self,
+            request: tonic::Request<super::ListApiKeysRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListApiKeysResponse>, tonic::Status>;
+        /// Gives a key a new secret and tells the new key, once; id, roles, namespaces and end stay. The key before it is valid for `overlap` from now
+        /// on; one from before that ends at once. A repeat with the same `request_id` by the same caller is OK, changes nothing and tells no key.
+        /// Errors: NOT_FOUND `API_KEY_NOT_FOUND`; FAILED_PRECONDITION `API_KEY_ENDED`; PERMISSION_DENIED for a key with a role beyond the caller's own;
+        /// UNIMPLEMENTED `FEATURE_UNAVAILABLE` when the server was given nothing to hash keys with; INVALID_ARGUMENT per field.
+        async fn rotate_api_key(
+            &self,
+            request: tonic::Request<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RotateApiKeyResponse>, tonic::Status>;
+        /// Ends a key for ever, the one before it as well. Its streams end. Revoking one that is revoked is OK and changes nothing.
+        /// Errors: NOT_FOUND `API_KEY_NOT_FOUND`.
+        async fn revoke_api_key(
+            &self,
+            request: tonic::Request<super::RevokeApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::RevokeApiKeyResponse>, tonic::Status>;
+    }
+    /// API keys that the server keeps: made, rotated and revoked while it runs. Keys of the settings are believed beside them and are not shown here.
+    ///
+    /// A key is `ctx_PREFIX_SECRET`. The prefix, eight letters and digits, is public: it is the id of the key. The whole key is told once, in the
+    /// answer of CreateApiKey or RotateApiKey, and is kept as a keyed hash only. What is changed holds at the reply, on open streams within 5 s.
+    ///
+    /// Nobody hands out more than they have: roles and namespaces of a key must be within those of who makes or rotates it. Whoever is bound to
+    /// namespaces sees and changes only keys that are bound to some of these; others are NOT_FOUND, as if they had never been. Calls of this service
+    /// concern the keys they name, whatever the metadata entry `coretex-namespace` says, except that it must be a namespace the caller may use.
+    #[derive(Debug)]
+    pub struct AuthServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AuthServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AuthServiceServer<T>
+    where
+        T: AuthService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.AuthService/CreateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateApiKeySvc<T: AuthService>(pub Arc<T>);
+                    impl<T: AuthService> tonic::server::UnaryService<super::CreateApiKeyRequest> for CreateApiKeySvc<T> {
+                        type Response = super::CreateApiKeyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as AuthService>::create_api_key(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.AuthService/GetApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetApiKeySvc<T: AuthService>(pub Arc<T>);
+                    impl<T: AuthService> tonic::server::UnaryService<super::GetApiKeyRequest> for GetApiKeySvc<T> {
+                        type Response = super::GetApiKeyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::GetApiKeyRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as AuthService>::get_api_key(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.AuthService/ListApiKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListApiKeysSvc<T: AuthService>(pub Arc<T>);
+                    impl<T: AuthService> tonic::server::UnaryService<super::ListApiKeysRequest> for ListApiKeysSvc<T> {
+                        type Response = super::ListApiKeysResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListApiKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as AuthService>::list_api_keys(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListApiKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.AuthService/RotateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateApiKeySvc<T: AuthService>(pub Arc<T>);
+                    impl<T: AuthService> tonic::server::UnaryService<super::RotateApiKeyRequest> for RotateApiKeySvc<T> {
+                        type Response = super::RotateApiKeyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as AuthService>::rotate_api_key(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.AuthService/RevokeApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeApiKeySvc<T: AuthService>(pub Arc<T>);
+                    impl<T: AuthService> tonic::server::UnaryService<super::RevokeApiKeyRequest> for RevokeApiKeySvc<T> {
+                        type Response = super::RevokeApiKeyResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as AuthService>::revoke_api_key(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for AuthServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.AuthService";
+    impl<T> tonic::server::NamedService for AuthServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What a configuration is for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfigScope {
@@ -8246,6 +8938,10 @@ pub enum ErrorReason {
     ApprovalExpired = 226,
     /// Warning: without a login votes cannot be told apart, and all of them count as one.
     AnonymousVote = 227,
+    /// NOT_FOUND: there is no such API key, or the caller may not know of it.
+    ApiKeyNotFound = 240,
+    /// FAILED_PRECONDITION: the API key was revoked or has expired. Make a new one.
+    ApiKeyEnded = 241,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -8352,6 +9048,8 @@ impl ErrorReason {
             Self::ApprovalRejected => "ERROR_REASON_APPROVAL_REJECTED",
             Self::ApprovalExpired => "ERROR_REASON_APPROVAL_EXPIRED",
             Self::AnonymousVote => "ERROR_REASON_ANONYMOUS_VOTE",
+            Self::ApiKeyNotFound => "ERROR_REASON_API_KEY_NOT_FOUND",
+            Self::ApiKeyEnded => "ERROR_REASON_API_KEY_ENDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -8455,6 +9153,8 @@ impl ErrorReason {
             "ERROR_REASON_APPROVAL_REJECTED" => Some(Self::ApprovalRejected),
             "ERROR_REASON_APPROVAL_EXPIRED" => Some(Self::ApprovalExpired),
             "ERROR_REASON_ANONYMOUS_VOTE" => Some(Self::AnonymousVote),
+            "ERROR_REASON_API_KEY_NOT_FOUND" => Some(Self::ApiKeyNotFound),
+            "ERROR_REASON_API_KEY_ENDED" => Some(Self::ApiKeyEnded),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The client: one connection, typed calls, retries that keep their request id.
 
 mod approvals;
+mod auth;
 mod config;
 mod connect;
 mod dlq;

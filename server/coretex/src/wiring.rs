@@ -1,7 +1,7 @@
 //! A server put together, in the order its parts depend on each other; taken apart the other way round.
 
-use crate::policy_file;
 use crate::settings::{Ack, Place, Profile, Secret, Settings};
+use crate::{key_files, policy_file};
 use coretex_domain::Span;
 use coretex_engine::Engine;
 use coretex_engine::clock::{SystemClock, SystemDice};
@@ -22,9 +22,6 @@ use tokio::task::JoinHandle;
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// How often the files of certificates are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
-/// File in a store's directory that holds what signs page and resume tokens.
-const TOKEN_KEY_FILE: &str = "token.key";
-
 /// A running server.
 pub struct Server {
     engine: Engine,
@@ -53,6 +50,10 @@ pub enum StartError {
     Machine(String),
     /// A production server has no policy of its own.
     NoPolicy,
+    /// Callers are to be asked who they are, and nobody could answer.
+    NoKey,
+    /// So many API keys of the store were hashed with something else than the server was given.
+    OtherPepper(usize),
 }
 
 /// The world as it is: the system's clock and chance.
@@ -64,7 +65,8 @@ pub fn system() -> Env {
 pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Result<Server, StartError> {
     let address = listeners.main.local_addr().map_err(|error| StartError::Machine(error.to_string()))?;
     let store = open_store(settings).await?;
-    let token_key = token_key(settings, &env)?;
+    let token_key = key_files::token_key(settings, &env)?;
+    let pepper = key_files::pepper(settings)?;
     let engine = Engine::start(store, env, engine_settings(settings)).await?;
     let mut policy = None;
     if let Some(file) = &settings.policy.file {
@@ -73,11 +75,16 @@ pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Resul
         taken.map_err(|refusal| StartError::Machine(format!("{}: {refusal}", file.path.display())))?;
         policy = Some(tokio::spawn(policy_file::follow(engine.clone(), file.clone())));
     }
-    if settings.profile == Profile::Production && !engine.has_own_policy() {
+    let unfit = match settings.profile == Profile::Production && !engine.has_own_policy() {
+        true => Some(StartError::NoPolicy),
+        false => key_files::check_keys(settings, &engine, pepper.as_deref()).err(),
+    };
+    if let Some(error) = unfit {
         engine.stop().await;
-        return Err(StartError::NoPolicy);
+        return Err(error);
     }
-    let gateway_settings = gateway_settings(settings, address, token_key);
+    let gateway_settings =
+        GatewaySettings { key_pepper: pepper, ..gateway_settings(settings, address, token_key) };
     let metrics = listeners.metrics.map(|listener| {
         // Goes with the process: a scrape that is cut off is repeated.
         let counts = gateway_settings.counts.clone();
@@ -114,45 +121,6 @@ async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StartError> {
     let store =
         opened.map_err(|error| StartError::Machine(format!("opening the store ended with {error}")))??;
     Ok(Arc::new(store))
-}
-
-/// What signs tokens: kept beside a file store, so that tokens survive a restart; made by chance for a memory store.
-fn token_key(settings: &Settings, env: &Env) -> Result<[u8; 32], StartError> {
-    let roll = || {
-        let mut key = [0; 32];
-        key[..16].copy_from_slice(&env.dice.bits().to_le_bytes());
-        key[16..].copy_from_slice(&env.dice.bits().to_le_bytes());
-        key
-    };
-    let Place::File(directory) = &settings.store.place else { return Ok(roll()) };
-    let path = directory.join(TOKEN_KEY_FILE);
-    let refuse =
-        |error: std::io::Error| StartError::Machine(format!("cannot use {}: {error}", path.display()));
-    match std::fs::read(&path) {
-        Ok(bytes) if bytes.len() == 32 => {
-            let mut key = [0; 32];
-            key.copy_from_slice(&bytes);
-            Ok(key)
-        }
-        Ok(_) => write_key(&path, roll()).map_err(refuse),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            write_key(&path, roll()).map_err(refuse)
-        }
-        Err(error) => Err(refuse(error)),
-    }
-}
-
-/// Written whole or not at all, readable by its owner only.
-fn write_key(path: &Path, key: [u8; 32]) -> std::io::Result<[u8; 32]> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let part = path.with_extension("part");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    std::fs::rename(&part, path)?;
-    Ok(key)
 }
 
 fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
@@ -369,6 +337,8 @@ impl fmt::Display for StartError {
             StartError::Store(error) => write!(f, "{error}"),
             StartError::Machine(message) => f.write_str(message),
             StartError::NoPolicy => f.write_str("no policy of one's own is in force"),
+            StartError::NoKey => f.write_str("nobody could say who they are"),
+            StartError::OtherPepper(count) => write!(f, "{count} API keys were hashed with another pepper"),
         }
     }
 }

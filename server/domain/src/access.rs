@@ -113,6 +113,11 @@ impl Roles {
         self.0 == 0
     }
 
+    /// Whether these may do everything that another role may.
+    pub fn cover(self, other: Role) -> bool {
+        PERMISSIONS.iter().all(|permission| !permission.roles.has(other) || permission.roles.meets(self))
+    }
+
     /// Each of them, in the order of [`Role::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.has(*role))
@@ -190,7 +195,7 @@ pub const PERMISSIONS: &[Permission] = permissions! {
     "namespaces.read" READERS, "Read namespaces and their quotas";
     "namespaces.write" Roles::ADMIN, "Make, change and delete namespaces" server;
     "keys.read" KEEPERS, "Read whose API keys there are, never the keys";
-    "keys.write" Roles::ADMIN, "Make and revoke API keys";
+    "keys.write" Roles::ADMIN, "Make, rotate and revoke API keys";
     "audit.read" KEEPERS, "Read and export the audit";
     "secrets.read" KEEPERS, "Read which secrets there are, never their content";
     "secrets.write" Roles::ADMIN, "Set and delete secrets";
@@ -268,6 +273,20 @@ mod tests {
             let readers: Vec<_> = find(name).expect(name).roles.iter().collect();
             assert_eq!(readers, [Role::Admin, Role::Auditor], "{name}");
         }
+    }
+
+    #[test]
+    fn roles_cover_those_that_may_no_more_than_they() {
+        for role in Role::ALL {
+            assert!(Roles::ADMIN.cover(role) && Roles::of(&[role]).cover(role), "{}", role.name());
+            assert!(!Roles::NONE.cover(role));
+        }
+        let operator = Roles::of(&[Role::Operator]);
+        assert!(operator.cover(Role::Viewer) && operator.cover(Role::Submitter));
+        for beyond in [Role::Admin, Role::Worker, Role::PolicyAdmin, Role::Auditor] {
+            assert!(!operator.cover(beyond), "{}", beyond.name());
+        }
+        assert!(operator.with(Role::PolicyAdmin).cover(Role::PolicyAdmin));
     }
 
     #[test]

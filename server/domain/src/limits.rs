@@ -140,3 +140,19 @@ pub const CONFIG_SCHEMA_BYTES_MAX: usize = 64 << 10;
 pub const CONFIG_SCHEMAS_MAX: usize = 64;
 /// Faults of one configuration that are told at once.
 pub const CONFIG_FAULTS_MAX: usize = 100;
+
+/// Name of an identity, as keys are given one.
+pub const IDENTITY_NAME_LEN_MAX: usize = 64;
+/// A whole identity: where others are named, a name may be as long.
+pub const IDENTITY_LEN_MAX: usize = WORKER_ID_LEN_MAX;
+/// API keys the server keeps, ended ones included; all are in memory on every node.
+pub const API_KEYS_MAX: usize = 10_000;
+/// Of those, the ones bound to one namespace, so that a tenant cannot use up the place of others.
+pub const API_KEYS_PER_NAMESPACE_MAX: usize = 1_000;
+/// Namespaces one key may be bound to.
+pub const API_KEY_NAMESPACES_MAX: usize = 16;
+/// How long an ended API key is shown.
+pub const API_KEY_RETENTION: Span = Span::days(90);
+/// How long the key before a rotation stays valid.
+pub const API_KEY_OVERLAP_DEFAULT: Span = Span::hours(24);
+pub const API_KEY_OVERLAP_MAX: Span = Span::days(7);

@@ -20,6 +20,12 @@ pub fn check_worker_name(name: &str) -> Result<(), String> {
         .map_err(|e| format!("must match [A-Za-z0-9][A-Za-z0-9._@:/+=_-]{{0,127}}; {e}"))
 }
 
+/// Checks the name of an identity: `[A-Za-z0-9][A-Za-z0-9._@-]{0,63}`. No colon: it stands between an issuer and its subjects.
+pub fn check_identity(name: &str) -> Result<(), String> {
+    check_pattern(name, limits::IDENTITY_NAME_LEN_MAX, |c| c.is_ascii_alphanumeric(), "._@-")
+        .map_err(|e| format!("must match [A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}; {e}"))
+}
+
 /// Checks a key (idempotency, concurrency, rate): 1..=256 bytes, printable, not blank.
 pub fn check_key(key: &str) -> Result<(), String> {
     if key.len() > limits::KEY_LEN_MAX {

@@ -105,6 +105,10 @@ reasons! {
         "Check the id and the namespace; a deleted dead letter's job can still be retried with RetryJob.";
     ConfigNotFound = "CONFIG_NOT_FOUND" => NotFound, "The scope has no configuration, or not the revision or schema named.",
         "Check level, id and namespace; `coretex config list` shows what there is.";
+    ApiKeyNotFound = "API_KEY_NOT_FOUND" => NotFound, "There is no such API key, or the caller may not know of it.",
+        "ListApiKeys tells what there is; keys of the settings are not among them, and ended ones are kept for 90 days.";
+    ApiKeyEnded = "API_KEY_ENDED" => FailedPrecondition, "The API key was revoked or has expired; it cannot be given a new secret.",
+        "Make a new one with CreateApiKey.";
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT" => AlreadyExists, "The idempotency key or request id was used with another body.",
         "Use a new key for new work; repeat a request byte for byte.";
     JobExists = "JOB_ID_TAKEN" => AlreadyExists, "A job with this id exists with another body.",

@@ -14,6 +14,7 @@ mod counting;
 mod dead_letters;
 mod events;
 mod jobs;
+pub mod keys;
 mod mail;
 pub mod metrics;
 pub mod namespaces;

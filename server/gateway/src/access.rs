@@ -12,9 +12,11 @@ pub(crate) mod keys;
 pub(crate) mod leash;
 pub(crate) mod principal;
 pub(crate) mod rates;
+pub(crate) mod stored;
 pub(crate) mod validity;
 
 use certificate::CertificateRule;
+use coretex_domain::Time;
 use jwt::{Issuer, Issuers};
 use keys::ApiKeys;
 use principal::Principal;
@@ -24,17 +26,29 @@ use tokio::sync::watch;
 
 /// Holds API keys: those of the settings, or those of the store. All answers come from memory: a call waits for them.
 pub trait Authority: Send + Sync + 'static {
-    /// Whom this key stands for, if it is one of ours and is valid now.
+    /// Whom this key stands for, if it is one of ours and is valid now. That it has expired is checked elsewhere.
     ///
     /// Compare in constant time, and take as long for a wrong key as for a right one.
-    fn find(&self, key: &str) -> Option<Arc<Principal>>;
+    fn find(&self, key: &str, now: Time) -> Result<Arc<Principal>, KeyFault>;
 
     /// Whether a principal that [`find`](Authority::find) gave is as it was: its key is there, and has the same roles and
     /// namespaces. Expiry is checked elsewhere. Streams of one that is not are ended.
-    fn is_valid(&self, principal: &Principal) -> bool;
+    fn is_valid(&self, principal: &Principal, now: Time) -> bool;
 
     /// Counts up when a key was revoked or changed: open streams are then looked at at once.
     fn changed(&self) -> watch::Receiver<u64>;
+}
+
+/// Why a key opens nothing, for the audit; callers are not told. The later says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyFault {
+    Unknown,
+    /// Its public part is known, its secret is another.
+    WrongSecret,
+    /// It was given a new secret, and the time of this one is over.
+    Rotated,
+    Expired,
+    Revoked,
 }
 
 /// Whom a server believes, and how often they may call.
@@ -99,6 +113,14 @@ impl Access {
     pub fn certificates(mut self, rules: Vec<CertificateRule>) -> Access {
         self.certificates = rules.into();
         self
+    }
+}
+
+impl Access {
+    /// Whether a name stands for callers that are not known by keys: one name must not be two identities.
+    pub(crate) fn is_name_of_others(&self, name: &str) -> bool {
+        self.issuers.names().any(|issuer| issuer == name)
+            || self.certificates.iter().any(|rule| rule.name == name)
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod approvals;
 pub(crate) mod audit;
+pub(crate) mod auth;
 mod batch;
 pub(crate) mod config;
 pub(crate) mod dlq;

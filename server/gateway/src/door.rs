@@ -84,19 +84,25 @@ impl Door {
         request_id: Arc<str>,
     ) -> Result<Call, Refusal> {
         let guard = &self.gate.guard;
-        let mut known = |principal: &Arc<Principal>| {
+        let known = |principal: &Arc<Principal>, trail: &mut Option<Trail>| {
             if let Some(trail) = trail {
                 trail.principal = Some(principal.clone());
             }
         };
         let principal = if path.starts_with(HEALTH) {
             let nobody = guard.nobody();
-            known(&nobody);
+            known(&nobody, trail);
             nobody
         } else {
             let clock = &self.gate.engine.env().clock;
-            let principal = guard.who(headers, link.map(Arc::as_ref), || clock.now()).await?;
-            known(&principal);
+            let found = guard.who(headers, link.map(Arc::as_ref), || clock.now()).await;
+            let principal = found.map_err(|turned| {
+                if let Some(trail) = trail.as_mut() {
+                    trail.why = turned.why;
+                }
+                turned.refusal
+            })?;
+            known(&principal, trail);
             guard.take_call(&principal, || clock.now())?;
             match self.gate.metrics.methods.known(method) {
                 Some(method) => method.check(&principal)?,
@@ -191,6 +197,7 @@ impl Door {
             request_id: request_id.clone(),
             peer: link.map(|link| link.peer),
             principal: None,
+            why: String::new(),
             call: None,
         }
     }

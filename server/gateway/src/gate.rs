@@ -2,6 +2,7 @@
 
 use crate::access::floods::Floods;
 use crate::access::guard::Guard;
+use crate::access::stored::StoredKeys;
 use crate::call::Call;
 use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
@@ -20,6 +21,8 @@ pub(crate) struct Gate {
     pub(crate) settings: GatewaySettings,
     pub(crate) tokens: Tokens,
     pub(crate) guard: Arc<Guard>,
+    /// API keys of the store. None: this server keeps none.
+    pub(crate) keys: Option<Arc<StoredKeys>>,
     pub(crate) floods: Floods,
     pub(crate) metrics: Arc<Metrics>,
     watches: Arc<Semaphore>,
@@ -36,9 +39,16 @@ pub(crate) struct WatchPlace {
 
 impl Gate {
     pub(crate) fn new(engine: Engine, settings: GatewaySettings) -> Gate {
+        let keys = settings.key_pepper.as_ref();
+        let keys = keys.map(|pepper| Arc::new(StoredKeys::new(engine.clone(), pepper)));
+        let access = match &keys {
+            Some(keys) => settings.access.clone().authority(keys.clone()),
+            None => settings.access.clone(),
+        };
         Gate {
             tokens: Tokens::new(settings.token_key),
-            guard: Arc::new(Guard::new(settings.access.clone())),
+            guard: Arc::new(Guard::new(access)),
+            keys,
             floods: Floods::default(),
             watches: Arc::new(Semaphore::new(settings.watches_max)),
             closing: tokio::sync::watch::Sender::new(false),

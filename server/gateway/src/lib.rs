@@ -22,10 +22,10 @@ mod wire;
 
 pub use access::certificate::CertificateRule;
 pub use access::jwt::{Algorithm, ClaimRules, Issuer, KeySource, RoleNames};
-pub use access::keys::{ApiKeys, Identity, KeyHash, key_of, prefix_of, random_bytes};
+pub use access::keys::{ApiKeys, Identity, KeyHash, key_of, pepper_id, prefix_of, random_bytes};
 pub use access::principal::{Principal, PrincipalKind};
 pub use access::validity::of as certificate_validity;
-pub use access::{Access, Authority};
+pub use access::{Access, Authority, KeyFault};
 pub use kernel_client::KernelClient;
 pub use metrics::Counts;
 pub use serve::{serve, serve_metrics};

@@ -1,8 +1,8 @@
 //! All gRPC services of the port.
 
 use crate::api::{
-    admin::Admin, approvals::Approvals, audit::Audit, config::Config, dlq::Dlq, events::Events, jobs::Jobs,
-    namespaces::Namespaces, safety::Safety, topics::Topics, workers::Workers,
+    admin::Admin, approvals::Approvals, audit::Audit, auth::Auth, config::Config, dlq::Dlq, events::Events,
+    jobs::Jobs, namespaces::Namespaces, safety::Safety, topics::Topics, workers::Workers,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;
@@ -10,6 +10,7 @@ use coretex_contract::FILE_DESCRIPTOR_SET;
 use coretex_contract::v1::admin_service_server::AdminServiceServer;
 use coretex_contract::v1::approval_service_server::ApprovalServiceServer;
 use coretex_contract::v1::audit_service_server::AuditServiceServer;
+use coretex_contract::v1::auth_service_server::AuthServiceServer;
 use coretex_contract::v1::config_service_server::ConfigServiceServer;
 use coretex_contract::v1::dlq_service_server::DlqServiceServer;
 use coretex_contract::v1::event_service_server::EventServiceServer;
@@ -65,6 +66,7 @@ fn all_else(gate: &Arc<Gate>, routes: Routes) -> Routes {
         .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))
         .add_service(tuned!(EventServiceServer, Events(gate.clone()), gate))
         .add_service(tuned!(AuditServiceServer, Audit(gate.clone()), gate))
+        .add_service(tuned!(AuthServiceServer, Auth(gate.clone()), gate))
         .add_service(tuned!(NamespaceServiceServer, Namespaces(gate.clone()), gate))
         .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate))
 }

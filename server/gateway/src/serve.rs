@@ -46,6 +46,9 @@ pub async fn serve(
     let clock = gate.engine.env().clock.clone();
     let mut watching = gate.guard.watch(move || clock.now().wall);
     watching.spawn(door::count_floods(gate.clone()));
+    if let Some(keys) = &gate.keys {
+        watching.spawn(keys.clone().follow());
+    }
     if let Some(tls) = &tls {
         watching.spawn(tls.clone().follow_files());
     }
@@ -68,6 +71,9 @@ pub async fn serve(
     health.abort();
     watching.abort_all();
     door::tell_floods(&gate, true).await;
+    if let Some(keys) = &gate.keys {
+        keys.note().await;
+    }
     Ok(())
 }
 

@@ -30,6 +30,8 @@ pub struct GatewaySettings {
     pub tls: Option<Tls>,
     /// Who may call. By default everybody: the binary allows that on loopback only.
     pub access: Access,
+    /// What API keys of the store are hashed with, the same on all nodes and over restarts. `None`: none are kept or believed.
+    pub key_pepper: Option<Vec<u8>>,
     /// Names a request may be addressed to, without ports. `None` allows all.
     pub allowed_hosts: Option<Vec<String>>,
     /// Origins of pages that may call besides this server's own, such as `https://console.example`.
@@ -84,6 +86,7 @@ impl Default for GatewaySettings {
             store_max_bytes: 0,
             tls: None,
             access: Access::open(),
+            key_pepper: None,
             allowed_hosts: None,
             allowed_origins: Vec::new(),
             reflection: true,

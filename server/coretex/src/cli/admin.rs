@@ -1,10 +1,10 @@
 //! `coretex admin`: look after a server and its store.
 
 mod audit;
+mod keys;
 mod namespaces;
 
 use super::client::{ClientArgs, request_id};
-use super::keys::{self, KeysCommand};
 use super::shown::{Format, document, line, out, print_document};
 use super::table::{self, Rows, facts, number};
 use crate::outcome::{Failure, Outcome, REFUSED};
@@ -55,9 +55,16 @@ pub(super) enum AdminCommand {
     /// Tenants and their quotas
     #[command(subcommand)]
     Namespaces(namespaces::NamespacesCommand),
-    /// Make API keys and their hashes, without a server
+    /// API keys: kept by the server, or made for its settings
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(keys::KeysCommand),
+}
+
+impl AdminCommand {
+    /// Whether options of a client are a mistake.
+    pub(super) fn is_serverless(&self) -> bool {
+        matches!(self, AdminCommand::Keys(keys::KeysCommand::Offline(_)))
+    }
 }
 
 /// Runs the command.
@@ -70,7 +77,7 @@ pub(super) async fn run(command: AdminCommand, options: &ClientArgs) -> Outcome 
         AdminCommand::Info => info(options).await,
         AdminCommand::Audit(command) => audit::run(command, options).await,
         AdminCommand::Namespaces(command) => namespaces::run(command, options).await,
-        AdminCommand::Keys(command) => keys::run(command, options.output),
+        AdminCommand::Keys(command) => keys::run(command, options).await,
     }
 }
 

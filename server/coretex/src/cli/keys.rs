@@ -1,4 +1,4 @@
-//! `coretex admin keys`: makes API keys and their hashes. Nothing leaves this machine, and no server is asked.
+//! `coretex admin keys generate` and `hash`: API keys of settings files. Nothing leaves this machine, and no server is asked.
 
 use super::shown::{Format, line, note, print_document};
 use crate::outcome::{Failure, Outcome};
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 /// Keys are short; what is longer was not meant to be one.
 const INPUT_MAX: u64 = 1 << 12;
 
-/// Commands about API keys.
+/// Commands about API keys of settings files.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum KeysCommand {
-    /// Make a key, and the line of the keys file that lets it in
+    /// Make a key, and the line of the keys file that lets it in, without a server
     Generate {
         /// Name of the identity, for the audit
         #[arg(long)]
@@ -34,7 +34,7 @@ pub(super) enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         pepper_file: Option<PathBuf>,
     },
-    /// Read a key from standard input and print its hash, for `auth.keys`
+    /// Read a key from standard input and print its hash, for `auth.keys`, without a server
     Hash {
         /// File of auth.pepper_file
         #[arg(long, value_name = "FILE")]

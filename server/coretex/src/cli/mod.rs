@@ -172,8 +172,8 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version
-        | Command::Admin(admin::AdminCommand::Keys(_))
         | Command::DemoHandler(_) => true,
+        Command::Admin(command) => command.is_serverless(),
         Command::Policy(command) => command.is_serverless(),
         Command::Job(_)
         | Command::Dlq(_)
@@ -181,7 +181,6 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Approval(_)
         | Command::Topic(_)
         | Command::Worker(_)
-        | Command::Admin(_)
         | Command::Bench(_) => false,
     }
 }

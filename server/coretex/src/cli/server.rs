@@ -229,6 +229,19 @@ fn refusal(settings: &Settings, error: &StartError) -> Failure {
             let mend = "write a bundle and name it: --set policy.file=FILE (or policy.kernel); once applied it stays in force";
             Refusals::from(Refusal::new("R10", message, mend).at("policy.file")).into()
         }
+        StartError::NoKey => {
+            let message = "auth.required is set, and neither the settings nor the store have a key";
+            let mend =
+                "start once without it and make one: coretex admin keys create --name NAME --role admin";
+            Refusals::from(Refusal::new("R2", message, mend).at("auth.required")).into()
+        }
+        StartError::OtherPepper(count) => {
+            let message = format!(
+                "{count} API keys of {place} were hashed with another pepper than the server was given"
+            );
+            let mend = "set auth.pepper_file to the file they were made with; if it is lost, open the store with `coretex dev` and revoke or rotate them";
+            Refusals::from(Refusal::new("R17", message, mend).at("auth.pepper_file")).into()
+        }
         StartError::Machine(message) => Failure::Machine(message.clone()),
     }
 }

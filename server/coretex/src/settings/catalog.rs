@@ -37,9 +37,10 @@ pub const CATALOG: &[Known] = known! {
     "engine.session_ttl" "CORETEX_ENGINE_SESSION_TTL" Some("15s"), "15s", "How long a worker's session outlives silence";
     "engine.heartbeat" "CORETEX_ENGINE_HEARTBEAT" Some("5s"), "5s", "How often workers send a sign of life";
     "engine.drain_grace" "CORETEX_ENGINE_DRAIN_GRACE" Some("30s"), "30s", "How long a stop waits for running jobs";
+    "auth.required" "CORETEX_AUTH_REQUIRED" None, "true", "Whether callers must say who they are. Left out: in production, and in dev where keys, issuers or certificates are set; `true` with none of them: by the keys that the server keeps";
     "auth.keys" "CORETEX_API_KEYS" None, "ci:KEY::submitter", "API keys as `NAME:KEY:NAMESPACE+NAMESPACE:ROLE+ROLE:EXPIRY`, or as maps; KEY may be a hash; better kept in a file";
     "auth.keys_file" "CORETEX_API_KEYS_FILE" None, "/etc/coretex/keys", "File with one such key per line, readable by its owner only";
-    "auth.pepper_file" "CORETEX_API_KEYS_PEPPER_FILE" None, "/etc/coretex/pepper", "File with at least 32 bytes that hashes of keys are made with, readable by its owner only";
+    "auth.pepper_file" "CORETEX_API_KEYS_PEPPER_FILE" None, "/etc/coretex/pepper", "File with at least 32 bytes that hashes of keys are made with, readable by its owner only; production keeps API keys only with it";
     "auth.jwt" "CORETEX_AUTH_JWT" None, "[{name: corp, issuer: https://id.example.org, audiences: [coretex], jwks_url: https://id.example.org/jwks}]", "Identity providers whose tokens are believed, a list of maps (JSON in the variable)";
     "auth.certificates" "CORETEX_AUTH_CERTIFICATES" None, "[{uri: spiffe://example.org/ops, name: ops, roles: [operator]}]", "Whom client certificates stand for, a list of maps (JSON in the variable); needs tls.client_ca";
     "audit.retention" "CORETEX_AUDIT_RETENTION" Some("365d"), "365d", "How long audit records are kept, from 1d to 3660d; those there are keep their time";

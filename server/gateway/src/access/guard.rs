@@ -1,10 +1,11 @@
 //! The guard at the door: finds out who calls, and keeps an eye on streams for as long as they are open.
 
 use super::failures::Failures;
+use super::keys::prefix_of;
 use super::leash::{Leash, Leashes};
 use super::principal::{Principal, PrincipalKind};
 use super::rates::Rates;
-use super::{Access, jwt};
+use super::{Access, KeyFault, jwt};
 use crate::connection::Link;
 use coretex_domain::access::Roles;
 use coretex_domain::time::Now;
@@ -38,6 +39,11 @@ impl Guard {
         }
     }
 
+    /// Whether a name stands for callers that are not known by keys.
+    pub(crate) fn is_name_of_others(&self, name: &str) -> bool {
+        self.access.is_name_of_others(name)
+    }
+
     pub(crate) fn nobody(&self) -> Arc<Principal> {
         self.nobody.clone()
     }
@@ -53,7 +59,7 @@ impl Guard {
         headers: &HeaderMap,
         link: Option<&Link>,
         now: impl Fn() -> Now,
-    ) -> Result<Arc<Principal>, Refusal> {
+    ) -> Result<Arc<Principal>, Turned> {
         if self.access.is_open {
             return Ok(self.anonymous.clone());
         }
@@ -81,33 +87,41 @@ impl Guard {
         shown: Shown<'_>,
         link: Option<&Link>,
         now: Now,
-    ) -> Result<Arc<Principal>, Refusal> {
+    ) -> Result<Arc<Principal>, Turned> {
         let address = link.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |link| link.address);
         self.failures.check(address, now.mono)?;
         let found = match shown {
             // Where no tokens are believed, a text with two dots may be a key.
-            Shown::Token(key) if self.access.issuers.is_empty() => self.find_key(key),
-            Shown::Key(key) => self.find_key(key),
+            Shown::Token(key) if self.access.issuers.is_empty() => self.find_key(key, now.wall),
+            Shown::Key(key) => self.find_key(key, now.wall),
             // Boxed, so that calls with keys do not carry the room for it.
             Shown::Token(token) => match Box::pin(self.access.issuers.admit(token, now.wall)).await {
-                Ok(principal) => Some(principal),
-                Err(why) => {
-                    tracing::info!(target: "coretex::audit", %address, why = why.0, "a token was refused");
-                    None
-                }
+                Ok(principal) if principal.is_expired(now.wall) => Err("a token: it has expired".to_owned()),
+                Ok(principal) => Ok(principal),
+                Err(why) => Err(format!("a token: {}", why.0)),
             },
-            Shown::Nothing => None,
+            Shown::Nothing => Err("no key and no token".to_owned()),
         };
-        found.filter(|principal| !principal.is_expired(now.wall)).ok_or_else(|| {
+        found.map_err(|why| {
             self.failures.count(address, now.mono);
-            tracing::info!(target: "coretex::audit", %address, "a wrong credential was shown");
+            tracing::info!(target: "coretex::audit", %address, why, "a wrong credential was shown");
             // One message for all causes: it helps nobody to guess.
-            Refusal::new(Reason::Unauthenticated, "the credential is not valid")
+            let refusal = Refusal::new(Reason::Unauthenticated, "the credential is not valid");
+            Turned { refusal, why }
         })
     }
 
-    fn find_key(&self, key: &str) -> Option<Arc<Principal>> {
-        self.access.authorities.iter().find_map(|authority| authority.find(key))
+    /// Whom a key stands for. All authorities are asked in turn, and who knows most about a key that is none says why.
+    fn find_key(&self, key: &str, now: Time) -> Result<Arc<Principal>, String> {
+        let mut fault = KeyFault::Unknown;
+        for authority in &self.access.authorities {
+            match authority.find(key, now) {
+                Ok(principal) if principal.is_expired(now) => fault = fault.max(KeyFault::Expired),
+                Ok(principal) => return Ok(principal),
+                Err(found) => fault = fault.max(found),
+            }
+        }
+        Err(told(fault, prefix_of(key)))
     }
 
     /// Ends the stream of this principal when it may no longer. Nobody ends those of nobody in particular.
@@ -123,7 +137,7 @@ impl Guard {
     fn may_stay(&self, principal: &Principal, now: Time) -> bool {
         !principal.is_expired(now)
             && match principal.kind {
-                PrincipalKind::Key => self.access.authorities.iter().any(|a| a.is_valid(principal)),
+                PrincipalKind::Key => self.access.authorities.iter().any(|a| a.is_valid(principal, now)),
                 PrincipalKind::Anonymous | PrincipalKind::Token | PrincipalKind::Certificate => true,
             }
     }
@@ -160,8 +174,42 @@ impl Guard {
     }
 }
 
-fn credential_required() -> Refusal {
-    Refusal::new(Reason::CredentialRequired, "send `authorization: Bearer KEY` or `x-api-key: KEY`")
+fn credential_required() -> Turned {
+    Refusal::new(Reason::CredentialRequired, "send `authorization: Bearer KEY` or `x-api-key: KEY`").into()
+}
+
+/// What is wrong with a key, without its secret. The public part is said of keys of our form only: the rest may be anything.
+fn told(fault: KeyFault, prefix: Option<&str>) -> String {
+    let Some(prefix) = prefix else {
+        return match fault {
+            KeyFault::Expired => "a key: it has expired".to_owned(),
+            KeyFault::Unknown | KeyFault::WrongSecret | KeyFault::Rotated | KeyFault::Revoked => {
+                "a key: it is unknown and not of our form".to_owned()
+            }
+        };
+    };
+    let what = match fault {
+        KeyFault::Unknown => "it is unknown",
+        KeyFault::WrongSecret => "its secret is another",
+        KeyFault::Rotated => "it was given a new secret, and the overlap is over",
+        KeyFault::Expired => "it has expired",
+        KeyFault::Revoked => "it was revoked",
+    };
+    format!("key {prefix}: {what}")
+}
+
+/// Somebody who was not let in, and why, for the audit only.
+#[derive(Debug)]
+pub(crate) struct Turned {
+    pub(crate) refusal: Refusal,
+    /// Empty where the refusal says all.
+    pub(crate) why: String,
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Turned {
+        Turned { refusal, why: String::new() }
+    }
 }
 
 /// What a caller shows.

@@ -123,6 +123,10 @@ impl Issuers {
         self.all.is_empty()
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|(issuer, _)| issuer.name.as_str())
+    }
+
     /// Whom a token stands for. One that has ended since it was found good is for the caller to refuse.
     pub(crate) async fn admit(&self, token: &str, now: Time) -> Result<Arc<Principal>, Why> {
         if token.len() > TOKEN_LEN_MAX {

@@ -3,8 +3,8 @@
 //! A key is `ctx_PREFIX_SECRET`: eight characters that are no secret, and 43 that are 256 bits. Keys of another form are
 //! whatever an operator wrote; they have no prefix, and are compared with every call.
 
-use super::Authority;
 use super::principal::{Principal, PrincipalKind};
+use super::{Authority, KeyFault};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use coretex_domain::Time;
@@ -22,7 +22,7 @@ const PREFIX_LEN: usize = 8;
 /// 256 bits in base64 without padding.
 const SECRET_LEN: usize = 43;
 /// No key is longer; nothing longer is hashed.
-const KEY_LEN_MAX: usize = 1_024;
+pub(super) const KEY_LEN_MAX: usize = 1_024;
 const ALPHANUMERIC: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Who a key stands for.
@@ -71,6 +71,12 @@ pub fn key_of(random: [u8; 40]) -> String {
     format!("{KEY_START}{prefix}_{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
+/// Names a pepper and tells nothing about it, so that it is known which hashes were made with it.
+pub fn pepper_id(pepper: &[u8]) -> String {
+    let made = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, pepper), b"coretex: the name of this pepper");
+    URL_SAFE_NO_PAD.encode(made.as_ref().get(..12).unwrap_or_default())
+}
+
 fn letter(byte: u8) -> char {
     ALPHANUMERIC.get(usize::from(byte) % ALPHANUMERIC.len()).map_or('0', |letter| char::from(*letter))
 }
@@ -84,7 +90,7 @@ pub fn prefix_of(key: &str) -> Option<&str> {
     (is_prefix && is_secret).then_some(prefix)
 }
 
-fn hash(pepper: &hmac::Key, key: &str) -> [u8; 32] {
+pub(super) fn hash(pepper: &hmac::Key, key: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     // A digest of SHA-256 has 32 bytes, so all of it is taken.
     hash.iter_mut().zip(hmac::sign(pepper, key.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
@@ -112,6 +118,14 @@ impl KeyHash {
     /// Whether a text was meant to be one.
     pub fn is_meant(text: &str) -> bool {
         text.starts_with(HASH_START)
+    }
+
+    pub(super) fn made(prefix: &str, hash: [u8; 32]) -> KeyHash {
+        KeyHash { prefix: prefix.to_owned(), hash }
+    }
+
+    pub(super) fn bytes(&self) -> [u8; 32] {
+        self.hash
     }
 
     /// The public prefix of the key.
@@ -163,9 +177,9 @@ impl ApiKeys {
 }
 
 impl Authority for ApiKeys {
-    fn find(&self, key: &str) -> Option<Arc<Principal>> {
+    fn find(&self, key: &str, _now: Time) -> Result<Arc<Principal>, KeyFault> {
         if key.len() > KEY_LEN_MAX {
-            return None;
+            return Err(KeyFault::Unknown);
         }
         // The hash is made and one comparison is done whether or not the prefix is known.
         let given = hash(&self.pepper, key);
@@ -178,10 +192,11 @@ impl Authority for ApiKeys {
                 found = Some(entry);
             }
         }
-        found.map(|entry| entry.principal.clone())
+        let fault = if named.is_some() { KeyFault::WrongSecret } else { KeyFault::Unknown };
+        found.map(|entry| entry.principal.clone()).ok_or(fault)
     }
 
-    fn is_valid(&self, principal: &Principal) -> bool {
+    fn is_valid(&self, principal: &Principal, _now: Time) -> bool {
         let mut all = self.by_prefix.values().chain(&self.free);
         all.any(|entry| *entry.principal == *principal)
     }
@@ -227,7 +242,7 @@ mod tests {
     fn keys_are_found_whole_only() {
         let (one, two) = (key_of([1; 40]), key_of([2; 40]));
         let keys = ApiKeys::new(&[7; 32]).with(&one, identity("one")).with("free text", identity("free"));
-        let name = |key: &str| keys.find(key).map(|p| p.name.to_string());
+        let name = |key: &str| keys.find(key, Time(0)).ok().map(|p| p.name.to_string());
         assert_eq!(name(&one).as_deref(), Some("one"));
         assert_eq!(name("free text").as_deref(), Some("free"));
         let other_secret = format!("{}{}", &one[..13], &two[13..]);
@@ -245,8 +260,8 @@ mod tests {
         assert!(
             read == hash && KeyHash::is_meant(&hash.to_string()) && !hash.to_string().contains(&key[13..])
         );
-        assert!(ApiKeys::new(b"pepper").with_hash(&read, identity("a")).find(&key).is_some());
-        assert!(ApiKeys::new(b"another").with_hash(&read, identity("a")).find(&key).is_none());
+        assert!(ApiKeys::new(b"pepper").with_hash(&read, identity("a")).find(&key, Time(0)).is_ok());
+        assert!(ApiKeys::new(b"another").with_hash(&read, identity("a")).find(&key, Time(0)).is_err());
         for bad in ["", "hmac_", "hmac_abcdefgh_x", "hmac_abc defg_AAAA", &hash.to_string()[1..]] {
             assert!(KeyHash::parse(bad).is_none(), "{bad}");
         }

@@ -27,6 +27,8 @@ pub(super) struct Trail {
     pub(super) peer: Option<IpAddr>,
     /// Who calls, once it is known.
     pub(super) principal: Option<Arc<Principal>>,
+    /// Why a credential was refused, which the caller is not told.
+    pub(super) why: String,
     /// The call, once it is let in.
     pub(super) call: Option<Arc<Call>>,
 }
@@ -200,7 +202,10 @@ impl Trail {
             reason: outcome.reason.into(),
             request_id: self.request_id,
             address: self.peer.map(|peer| peer.to_string()).unwrap_or_default().into(),
-            detail: if is_unknown { "the caller went away; it may have been done".into() } else { "".into() },
+            detail: match is_unknown {
+                true => "the caller went away; it may have been done".into(),
+                false => self.why.as_str().into(),
+            },
             ..Record::default()
         }
     }

@@ -86,6 +86,27 @@ fn good_call_by_history(method: &str) -> Option<Asked> {
     Some(asked)
 }
 
+fn of_key(method: &str) -> Option<Asked> {
+    let key_id = "zzzzzzzz".to_owned();
+    Some(match method {
+        "CreateApiKey" => {
+            let roles = vec!["viewer".to_owned()];
+            // This server has nothing to hash keys with.
+            let request = pb::CreateApiKeyRequest { name: "ci".into(), roles, ..Default::default() };
+            Asked { is_done: false, ..asked(&request, "ci") }
+        }
+        "RotateApiKey" => {
+            let request = pb::RotateApiKeyRequest { key_id: key_id.clone(), ..Default::default() };
+            Asked { is_done: false, ..asked(&request, &key_id) }
+        }
+        "RevokeApiKey" => {
+            let request = pb::RevokeApiKeyRequest { key_id: key_id.clone(), ..Default::default() };
+            Asked { is_done: false, ..asked(&request, &key_id) }
+        }
+        _ => return None,
+    })
+}
+
 fn of_namespace(method: &str) -> Option<Asked> {
     let (namespace, request_id) = ("team-a".to_owned(), String::new());
     Some(match method {
@@ -105,7 +126,9 @@ fn of_namespace(method: &str) -> Option<Asked> {
 
 /// A good call of every method that changes something.
 async fn good_call(server: &Server, method: &str) -> Asked {
-    if let Some(asked) = good_call_by_history(method).or_else(|| of_namespace(method)) {
+    if let Some(asked) =
+        good_call_by_history(method).or_else(|| of_namespace(method)).or_else(|| of_key(method))
+    {
         return asked;
     }
     let (worker_id, topic) = ("w1".to_owned(), "job.a".to_owned());

@@ -8,6 +8,7 @@ mod changes;
 mod config;
 mod dlq;
 mod jobs;
+mod keys;
 mod limits;
 mod namespaces;
 mod running_server;

@@ -61,6 +61,7 @@ fn pair<'t>(field: &str, theirs: &'t Things, never: &'t Things, chance: &mut Cha
         "fingerprint" => pick(|t| &t.fingerprints),
         "request_id" => pick(|t| &t.requests),
         "idempotency_key" => pick(|t| &t.keys),
+        "key_id" => pick(|t| &t.api_keys),
         _ => None,
     }
 }
@@ -181,7 +182,9 @@ async fn whatever_one_tenant_names_of_the_other_never_was() {
     let named: [(&str, &str, &[&str], Role); 2] =
         [("key-a", "ann", &["a"], Role::Admin), ("key-b", "bob", &["b"], Role::Admin)];
     let access = Access::closed().keys(keys(&named));
-    let server = Server::with(GatewaySettings { access, ..GatewaySettings::default() }).await;
+    let server =
+        Server::with(GatewaySettings { access, key_pepper: Some(vec![3; 32]), ..GatewaySettings::default() })
+            .await;
     let theirs = Things::make(&server, "b").await;
     let never = Things::never(&theirs);
     let before = things::snapshot(&server, "b").await;

@@ -12,6 +12,7 @@ use super::Profile;
 use super::layers::Layers;
 use super::refusal::{Refusal, VALUE};
 use coretex_domain::Time;
+use coretex_domain::names::check_identity;
 use coretex_gateway::{CertificateRule, Issuer};
 use std::time::UNIX_EPOCH;
 
@@ -23,6 +24,8 @@ pub struct Auth {
     pub pepper: Option<Vec<u8>>,
     pub issuers: Vec<Issuer>,
     pub certificates: Vec<CertificateRule>,
+    /// Callers are asked who they are, also where the settings name nobody.
+    pub required: bool,
 }
 
 impl std::fmt::Debug for Auth {
@@ -44,11 +47,17 @@ impl Auth {
             pepper,
             issuers: jwt::build(layers),
             certificates: certificates::build(layers),
+            required: required(profile, layers),
         }
     }
 
     /// Whether nobody is asked who they are.
     pub fn is_open(&self) -> bool {
+        !self.required && self.names_nobody()
+    }
+
+    /// Whether callers are known by the keys that the server keeps, or not at all.
+    pub fn names_nobody(&self) -> bool {
         self.keys.is_empty() && self.issuers.is_empty() && self.certificates.is_empty()
     }
 
@@ -86,23 +95,32 @@ impl Auth {
     }
 }
 
+/// Whether callers must say who they are. Production always asks.
+fn required(profile: Profile, layers: &mut Layers) -> bool {
+    if layers.value("auth.required").is_none() {
+        return profile == Profile::Production;
+    }
+    let is_required = layers.parse::<bool>("auth.required").unwrap_or(true);
+    if !is_required && profile == Profile::Production {
+        let message = "`false` would let everybody in";
+        let mend = "take it out; `coretex dev` serves the person at this machine without a login";
+        layers.refuse_at("auth.required", Refusal::new("R5", message, mend));
+    }
+    is_required
+}
+
 /// The time the settings are read at.
 fn now(layers: &Layers) -> Time {
     let since = layers.now.duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Names of identities: `[A-Za-z0-9][A-Za-z0-9._@-]{0,63}`. No colon: it stands between an issuer and its subjects.
+/// Names of identities, as `check_identity` wants them.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
-    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'@' | b'-');
-    let is_good = name.len() <= 64
-        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
-        && name.bytes().all(is_inner);
-    match is_good {
-        true => Ok(()),
-        false => Err(format!(
+    check_identity(name).map_err(|_| {
+        format!(
             "the name {} does not match [A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}",
             coretex_domain::names::shown(name)
-        )),
-    }
+        )
+    })
 }

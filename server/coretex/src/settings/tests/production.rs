@@ -175,6 +175,11 @@ const CASES: &[Case] = &[
         &["R4 command line:tls.client_ca: ca has no certificate in it"],
     ),
     (
+        "no login",
+        |site| site.set("auth.required", "false"),
+        &["R5 command line:auth.required: `false` would let everybody in"],
+    ),
+    (
         "memory",
         |site| site.set("store.url", "memory:"),
         &["R6 command line:store.url: a memory store forgets every job when the process ends"],

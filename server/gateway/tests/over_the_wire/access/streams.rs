@@ -5,7 +5,7 @@ use crate::running_server::{In, Out, Server, frame, hello, reason};
 use coretex_contract::v1 as pb;
 use coretex_domain::Time;
 use coretex_domain::access::Role;
-use coretex_gateway::{Access, ApiKeys, Authority, Identity, Principal};
+use coretex_gateway::{Access, ApiKeys, Authority, Identity, KeyFault, Principal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,12 +20,13 @@ struct Revocable {
 }
 
 impl Authority for Revocable {
-    fn find(&self, key: &str) -> Option<Arc<Principal>> {
-        self.keys.find(key).filter(|_| !self.is_revoked.load(Ordering::Acquire))
+    fn find(&self, key: &str, now: Time) -> Result<Arc<Principal>, KeyFault> {
+        let is_revoked = self.is_revoked.load(Ordering::Acquire);
+        if is_revoked { Err(KeyFault::Revoked) } else { self.keys.find(key, now) }
     }
 
-    fn is_valid(&self, principal: &Principal) -> bool {
-        !self.is_revoked.load(Ordering::Acquire) && self.keys.is_valid(principal)
+    fn is_valid(&self, principal: &Principal, now: Time) -> bool {
+        !self.is_revoked.load(Ordering::Acquire) && self.keys.is_valid(principal, now)
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -13,7 +13,8 @@ use prost::Message;
 pub(super) const CANARY: &str = "zz-kept-by-the-other-tenant-zz";
 
 /// What is compared before and after.
-pub(super) const SNAPSHOT: [&str; 5] = ["jobs", "dead letters", "approvals", "configuration", "decisions"];
+pub(super) const SNAPSHOT: [&str; 6] =
+    ["jobs", "dead letters", "approvals", "configuration", "decisions", "API keys"];
 
 const RULES: &str = "
 name: default
@@ -38,6 +39,7 @@ pub(super) struct Things {
     pub(super) fingerprints: Vec<String>,
     pub(super) requests: Vec<String>,
     pub(super) keys: Vec<String>,
+    pub(super) api_keys: Vec<String>,
 }
 
 async fn call<Q: Message, A: Message + Default>(
@@ -75,7 +77,8 @@ impl Things {
     /// Every name, the longest first, so that none is cut out of another.
     pub(super) fn all(&self) -> Vec<&String> {
         let lists = [&self.jobs, &self.letters, &self.approvals, &self.workers, &self.sessions];
-        let more = [&self.filters, &self.fingerprints, &self.requests, &self.keys, &self.tokens];
+        let more =
+            [&self.filters, &self.fingerprints, &self.requests, &self.keys, &self.tokens, &self.api_keys];
         let mut all: Vec<&String> = lists.into_iter().chain(more).flatten().collect();
         all.sort_by_key(|name| std::cmp::Reverse(name.len()));
         all
@@ -118,6 +121,7 @@ impl Things {
         things.keys.push("key-of-b-0001".into());
         things.workers.push("worker-of-b-0001".into());
         things.work(server, namespace).await;
+        things.api_keys(server, namespace).await;
         things.lists(server, namespace).await;
         things
     }
@@ -133,6 +137,24 @@ impl Things {
         self.sessions.push(polled.session_id);
         let token = &polled.assignments[0].lease_token;
         self.leases.push(token.iter().map(|byte| char::from(*byte)).collect());
+    }
+
+    async fn api_keys(&mut self, server: &Server, namespace: &str) {
+        for request_id in ["request-of-b-0001", "request-of-b-0002"] {
+            let request = pb::CreateApiKeyRequest {
+                name: "ci".into(),
+                roles: vec!["viewer".into()],
+                namespaces: vec![namespace.into()],
+                request_id: request_id.into(),
+                ..Default::default()
+            };
+            let made: pb::CreateApiKeyResponse =
+                call(server, namespace, "AuthService/CreateApiKey", request).await;
+            self.api_keys.push(made.api_key.expect("a key").key_id);
+        }
+        let request = pb::ListApiKeysRequest { page_size: 1, ..Default::default() };
+        let page: pb::ListApiKeysResponse = call(server, namespace, "AuthService/ListApiKeys", request).await;
+        self.tokens.push(page.next_page_token);
     }
 
     async fn lists(&mut self, server: &Server, namespace: &str) {
@@ -171,6 +193,7 @@ impl Things {
             fingerprints: others(&theirs.fingerprints),
             requests: others(&theirs.requests),
             keys: others(&theirs.keys),
+            api_keys: others(&theirs.api_keys),
             jobs,
         }
     }
@@ -195,6 +218,7 @@ pub(super) async fn snapshot(server: &Server, namespace: &str) -> Vec<Vec<u8>> {
         ("ApprovalService/ListApprovals", approvals.encode_to_vec()),
         ("ConfigService/GetEffectiveConfig", pb::GetEffectiveConfigRequest::default().encode_to_vec()),
         ("SafetyService/ListDecisions", decisions.encode_to_vec()),
+        ("AuthService/ListApiKeys", pb::ListApiKeysRequest::default().encode_to_vec()),
     ];
     let mut found = Vec::new();
     for (method, message) in asked {
