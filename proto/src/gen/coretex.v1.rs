@@ -8096,6 +8096,12 @@ pub struct NamespaceSettings {
     /// What it may hold and use. Left out: no quotas.
     #[prost(message, optional, tag = "3")]
     pub quotas: ::core::option::Option<NamespaceQuotas>,
+    /// How long ended jobs are kept whose spec and topic do not say so, 1 min to 3,660 days. Left out: 24 h. Holds for what ends from then on.
+    #[prost(message, optional, tag = "4")]
+    pub retention: ::core::option::Option<::prost_types::Duration>,
+    /// How long dead letters are kept whose topic does not say so, 1 min to 3,660 days. Left out: 14 days. Holds for what ends from then on.
+    #[prost(message, optional, tag = "5")]
+    pub dead_letter_retention: ::core::option::Option<::prost_types::Duration>,
 }
 /// What a namespace may hold and use. A field left out is no quota. What goes beyond is RESOURCE_EXHAUSTED `QUOTA_EXCEEDED`, which names the quota,
 /// its limit and what is used.

@@ -33,15 +33,23 @@ pub struct Settings {
     pub timeouts: Timeouts,
 }
 
+/// How long a namespace keeps what neither the job nor its topic say anything about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub jobs: Option<Span>,
+    pub dead_letters: Option<Span>,
+}
+
 impl Settings {
     pub fn ageing(&self) -> Span {
         self.ageing.unwrap_or(limits::AGEING_DEFAULT)
     }
-    pub fn retention(&self) -> Span {
-        self.retention.unwrap_or(limits::RETENTION_DEFAULT)
+    /// How long jobs are kept that do not say so themselves.
+    pub fn retention(&self, namespace: Retention) -> Span {
+        self.retention.or(namespace.jobs).unwrap_or(limits::RETENTION_DEFAULT)
     }
-    pub fn dead_letter_retention(&self) -> Span {
-        self.dead_letter_retention.unwrap_or(limits::DEAD_LETTER_RETENTION_DEFAULT)
+    pub fn dead_letter_retention(&self, namespace: Retention) -> Span {
+        self.dead_letter_retention.or(namespace.dead_letters).unwrap_or(limits::DEAD_LETTER_RETENTION_DEFAULT)
     }
 }
 

@@ -129,6 +129,7 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     let mut loops = Vec::with_capacity(count);
     for (who, jobs) in jobs.into_iter().enumerate() {
         let mut view = View::new(who, policy.clone(), claim.sequences.clone(), now.wall);
+        view.set_retentions(shared.namespaces.retentions());
         for approval in approvals.extract_if(.., |one| shared.loop_of(one.shard) == who) {
             view.load_approval(approval);
         }

@@ -2,6 +2,7 @@
 //! ask of the world. Both lists are closed.
 
 use crate::dispatcher::{Holder, LimitKey, TopicKey};
+use crate::view::Retentions;
 use coretex_domain::approval::{Approval, ApprovalId, Choice, Voter};
 use coretex_domain::config::Applied;
 use coretex_domain::dead_letter::DeadLetter;
@@ -74,6 +75,8 @@ pub enum Input {
     /// The same on a loop that does not own the catalog: known, not written.
     MirrorTopic(Arc<Topic>),
     SetPolicy(Arc<Policy>),
+    /// How long namespaces keep what ends from now on.
+    SetRetentions(Arc<Retentions>),
     /// What a kernel elsewhere says about a job it was asked about.
     Ruled(Box<Ruled>),
     /// Credit, a slot or a start of these topics may be had again.

@@ -21,4 +21,4 @@ pub use dispatcher::Dispatcher;
 pub use input::{Effect, Input, Reply, Write};
 pub use path::{decide, dispatch::dispatch};
 pub use turn::{Finished, Turn};
-pub use view::{Footprint, View};
+pub use view::{Footprint, Retentions, View};

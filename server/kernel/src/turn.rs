@@ -214,10 +214,11 @@ impl View {
     fn set_expiry(&mut self, key: JobKey, after: StateKind) {
         let Some(job) = self.job(key) else { return };
         let defaults = coretex_domain::topic::Settings::default();
-        let settings = self.settings(job).unwrap_or(&defaults);
-        let mut keep = job.spec.options().retention.unwrap_or_else(|| settings.retention());
+        let (settings, of_namespace) = self.kept_by(job);
+        let settings = settings.unwrap_or(&defaults);
+        let mut keep = job.spec.options().retention.unwrap_or_else(|| settings.retention(of_namespace));
         if after.leaves_dead_letter() && !settings.dead_letters_off {
-            keep = keep.max(settings.dead_letter_retention());
+            keep = keep.max(settings.dead_letter_retention(of_namespace));
         }
         if let Some(slot) = self.jobs.get_mut(&key) {
             let job = Arc::make_mut(&mut slot.job);

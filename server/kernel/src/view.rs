@@ -16,7 +16,7 @@ use coretex_domain::approval::Approval;
 use coretex_domain::job::spec::Placement;
 use coretex_domain::job::{PLACE_ORDER_BITS, State, StateKind};
 use coretex_domain::policy::Policy;
-use coretex_domain::topic::{Settings, Topic};
+use coretex_domain::topic::{Retention, Settings, Topic};
 use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId, Time};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeSet, VecDeque};
@@ -27,6 +27,9 @@ const DEPARTED_KEPT: usize = 65_536;
 
 /// Jobs of a class that wait in full before the rest is packed: about one second of work.
 const PACK_FROM: usize = 20_000;
+
+/// How long namespaces keep things, for those that say so.
+pub type Retentions = FxHashMap<Namespace, Retention>;
 
 /// Number of a topic within a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +52,8 @@ pub(crate) struct Class {
 pub(crate) struct TopicState {
     pub(crate) key: TopicKey,
     pub(crate) row: Option<Arc<Topic>>,
+    /// What its namespace says, looked up when the topic is first seen and when it changes.
+    of_namespace: Retention,
     free_class: ClassNo,
     pub(crate) classes: Vec<ClassNo>,
     pub(crate) by_state: [u64; 13],
@@ -95,6 +100,8 @@ pub struct View {
     pub(crate) claims: FxHashMap<(Namespace, Arc<str>), (JobId, u128)>,
     pub(crate) topics: Vec<TopicState>,
     topic_numbers: FxHashMap<Namespace, FxHashMap<Arc<str>, TopicNo>>,
+    /// Of namespaces that say so.
+    retentions: Arc<Retentions>,
     pub(crate) classes: Vec<Class>,
     placed_classes: FxHashMap<(TopicNo, Placement), ClassNo>,
     /// Classes that may have something to dispatch.
@@ -166,6 +173,7 @@ impl View {
             claims: FxHashMap::default(),
             topics: Vec::new(),
             topic_numbers: FxHashMap::default(),
+            retentions: Arc::default(),
             classes: Vec::new(),
             placed_classes: FxHashMap::default(),
             dirty: BTreeSet::new(),
@@ -483,8 +491,23 @@ impl View {
     }
 
     pub(crate) fn settings(&self, job: &Job) -> Option<&Settings> {
-        let no = self.topic_numbers.get(&job.namespace)?.get(&job.spec.topic)?;
-        self.topics[no.0 as usize].row.as_ref().map(|row| &row.settings)
+        self.kept_by(job).0
+    }
+
+    /// The settings of a job's topic, and how long its namespace keeps what they say nothing about.
+    pub(crate) fn kept_by(&self, job: &Job) -> (Option<&Settings>, Retention) {
+        let no = self.topic_numbers.get(&job.namespace).and_then(|topics| topics.get(&job.spec.topic));
+        let Some(no) = no else { return (None, Retention::default()) };
+        let topic = &self.topics[no.0 as usize];
+        (topic.row.as_ref().map(|row| &row.settings), topic.of_namespace)
+    }
+
+    /// How long namespaces keep things from now on. What has ended keeps its time.
+    pub fn set_retentions(&mut self, retentions: Arc<Retentions>) {
+        for topic in &mut self.topics {
+            topic.of_namespace = retentions.get(&topic.key.namespace).copied().unwrap_or_default();
+        }
+        self.retentions = retentions;
     }
 
     pub(crate) fn topic_no(&mut self, namespace: &Namespace, topic: &Arc<str>) -> TopicNo {
@@ -496,6 +519,7 @@ impl View {
         self.topics.push(TopicState {
             key: TopicKey { namespace: namespace.clone(), topic: topic.clone() },
             row: None,
+            of_namespace: self.retentions.get(namespace).copied().unwrap_or_default(),
             free_class,
             classes: vec![free_class],
             by_state: [0; 13],

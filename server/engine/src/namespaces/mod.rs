@@ -11,7 +11,10 @@ use crate::catalog::{check_revision, named_row};
 use crate::shared::Shared;
 use coretex_domain::job::StateKind;
 use coretex_domain::resource::{Kind, Resource, ResourceKey};
-use coretex_domain::{Job, JobId, Namespace, Reason, Refusal, Time};
+use coretex_domain::topic::Retention;
+use coretex_domain::{Job, JobId, Namespace, Reason, Refusal, Span, Time};
+use coretex_kernel::Retentions;
+use coretex_kernel::input::Input;
 use coretex_ports::{Row, Scan, Write};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -32,6 +35,9 @@ pub struct NamespaceSettings {
     /// Topics must be declared before they are submitted to.
     pub topics_declared: bool,
     pub quotas: Quotas,
+    /// How long ended jobs and dead letters are kept, in milliseconds, where neither the job nor its topic says so.
+    pub retention_ms: Option<u64>,
+    pub dead_letter_retention_ms: Option<u64>,
 }
 
 /// What a namespace may hold and use; `None` is no quota.
@@ -64,6 +70,9 @@ pub struct NamespaceInfo {
 pub(crate) struct Namespaces {
     /// Whether some namespace was created. Without, nothing is looked up or counted.
     has_any: AtomicBool,
+    retentions: RwLock<Arc<Retentions>>,
+    /// One at a time tells the loops, so that none is left with an older state.
+    telling: tokio::sync::Mutex<()>,
     by_name: RwLock<FxHashMap<Arc<str>, Arc<Tenant>>>,
 }
 
@@ -81,6 +90,33 @@ fn not_found(name: &str) -> Refusal {
     Refusal::new(Reason::NamespaceNotFound, message).fact("namespace", name)
 }
 
+/// Puts in force what the catalog says: quotas, and in every loop how long things are kept. Returns when they know.
+async fn put_in_force(shared: &Arc<Shared>) {
+    let _turn = shared.namespaces.telling.lock().await;
+    let before = shared.namespaces.retentions();
+    shared.namespaces.refresh(shared);
+    let retentions = shared.namespaces.retentions();
+    if Arc::ptr_eq(&before, &retentions) {
+        return;
+    }
+    for who in 0..shared.mailboxes.len() {
+        // A loop that is loaded meanwhile begins with them.
+        if let Err(refusal) = crate::tell(shared, who, Input::SetRetentions(retentions.clone())).await {
+            tracing::debug!(%refusal, who, "a loop was not told how long namespaces keep things");
+        }
+    }
+}
+
+impl NamespaceSettings {
+    fn retention(&self) -> Option<Retention> {
+        let retention = Retention {
+            jobs: self.retention_ms.map(Span),
+            dead_letters: self.dead_letter_retention_ms.map(Span),
+        };
+        (retention != Retention::default()).then_some(retention)
+    }
+}
+
 // === impl Namespaces ===
 
 impl Namespaces {
@@ -96,13 +132,28 @@ impl Namespaces {
         let mut all = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         let rows = shared.catalog.all(Kind::Namespace, &Namespace::installation());
         all.retain(|name, _| rows.iter().any(|row| row.name == *name));
+        let mut retentions = Retentions::default();
         for row in rows {
             match read(&row) {
-                Ok(settings) => all.entry(row.name.clone()).or_default().set(settings),
+                Ok(settings) => {
+                    if let Some(retention) = settings.retention() {
+                        retentions.insert(Namespace::new(row.name.clone()), retention);
+                    }
+                    all.entry(row.name.clone()).or_default().set(settings);
+                }
                 Err(refusal) => tracing::error!(%refusal, "a namespace cannot be read; it has no quotas"),
             }
         }
         self.has_any.store(!all.is_empty(), Ordering::Release);
+        let mut present = self.retentions.write().unwrap_or_else(PoisonError::into_inner);
+        if **present != retentions {
+            *present = Arc::new(retentions);
+        }
+    }
+
+    /// How long namespaces keep things, for those that say so.
+    pub(crate) fn retentions(&self) -> Arc<Retentions> {
+        self.retentions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts counting again from what a claim found open.
@@ -305,13 +356,13 @@ impl Engine {
             Ok(())
         };
         self.change_catalog(once, decide).await?;
-        self.shared.namespaces.refresh(&self.shared);
+        put_in_force(&self.shared).await;
         Ok(true)
     }
 
     /// Puts quotas in force, and counts what they need to know.
     async fn count_open(&self) -> Result<(), Refusal> {
-        self.shared.namespaces.refresh(&self.shared);
+        put_in_force(&self.shared).await;
         let all: Vec<(Arc<str>, Arc<Tenant>)> = {
             let all = self.shared.namespaces.by_name.read().unwrap_or_else(PoisonError::into_inner);
             all.iter().map(|(name, tenant)| (name.clone(), tenant.clone())).collect()

@@ -6,11 +6,12 @@ use super::topics::once;
 use crate::call::{Answer, Call};
 use crate::gate::Gate;
 use crate::wire::Faults;
-use crate::wire::time::timestamp;
+use crate::wire::time::{duration, span, timestamp};
 use coretex_contract::v1 as pb;
 use coretex_domain::filter::{Field, Found, Kind, Row, Schema, optional};
+use coretex_domain::limits;
 use coretex_domain::names::check_namespace;
-use coretex_domain::{Reason, Refusal};
+use coretex_domain::{Reason, Refusal, Span};
 use coretex_engine::namespaces::{NamespaceInfo, NamespaceSettings, Quotas};
 use std::sync::Arc;
 use tonic::Request;
@@ -59,6 +60,10 @@ fn read(settings: Option<pb::NamespaceSettings>) -> Result<NamespaceSettings, Re
             faults.add(format!("settings.quotas.{name}"), format!("must be {least}..={most}, got {value}"));
         }
     }
+    let (least, most) = (limits::RETENTION_MIN, limits::RETENTION_MAX);
+    let retention = span(&mut faults, "settings.retention", given.retention, least, most);
+    let name = "settings.dead_letter_retention";
+    let dead_letters = span(&mut faults, name, given.dead_letter_retention, least, most);
     faults.into_result()?;
     Ok(NamespaceSettings {
         description: given.description,
@@ -70,6 +75,8 @@ fn read(settings: Option<pb::NamespaceSettings>) -> Result<NamespaceSettings, Re
             worker_sessions_max: quotas.worker_sessions_max,
             watches_max: quotas.watches_max,
         },
+        retention_ms: retention.map(|span| span.0),
+        dead_letter_retention_ms: dead_letters.map(|span| span.0),
     })
 }
 
@@ -80,6 +87,8 @@ fn write(info: &NamespaceInfo) -> pb::Namespace {
         settings: Some(pb::NamespaceSettings {
             description: info.settings.description.clone(),
             topics_declared: info.settings.topics_declared,
+            retention: info.settings.retention_ms.map(|ms| duration(Span(ms))),
+            dead_letter_retention: info.settings.dead_letter_retention_ms.map(|ms| duration(Span(ms))),
             quotas: (quotas != Quotas::default()).then_some(pb::NamespaceQuotas {
                 open_jobs_max: quotas.open_jobs_max,
                 submits_per_second: quotas.submits_per_second,

@@ -1,5 +1,7 @@
 //! Namespaces and their quotas.
 
+mod retention;
+
 use crate::access::keys;
 use crate::running_server::{Out, Server, Worker, connect, frame, hello, reason, spec};
 use coretex_contract::v1 as pb;

@@ -32,12 +32,15 @@ fn answer(view: &mut View, asked: Ask, turn: &mut Turn) -> Result<Told, Refusal>
     }
     let Some(job) = view.job(key) else { return Err(stale(lease_id)) };
     let defaults = coretex_domain::topic::Settings::default();
-    let settings = view.settings(job).unwrap_or(&defaults);
+    let (settings, of_namespace) = view.kept_by(job);
+    let settings = settings.unwrap_or(&defaults);
     let options = job.spec.options();
     let runs = timers::timeouts(job, Some(settings)).start_to_close();
     // As long as the record of the job would be kept if it failed with this attempt.
-    let keep =
-        options.retention.unwrap_or_else(|| settings.retention()).max(settings.dead_letter_retention());
+    let keep = options
+        .retention
+        .unwrap_or_else(|| settings.retention(of_namespace))
+        .max(settings.dead_letter_retention(of_namespace));
     let expire = turn.now.wall + runs + keep;
     let row = receipt.row(job, turn.now.wall, expire);
     turn.rows.push(Write::Resource(Arc::new(row)));

@@ -56,6 +56,10 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             Reply::None
         }
         Input::SetPolicy(policy) => set_policy(view, dispatcher, policy, turn),
+        Input::SetRetentions(retentions) => {
+            view.set_retentions(retentions);
+            Reply::None
+        }
         Input::Ruled(ruled) => {
             admit::ruled(view, dispatcher, *ruled, turn);
             Reply::None

@@ -1,9 +1,12 @@
 //! `coretex admin namespaces`: tenants and their quotas.
 
 use super::super::client::{ClientArgs, request_id};
+use super::super::input;
 use super::super::shown::{Format, document, line, out, print_document};
 use super::super::table::{Rows, facts, number};
 use crate::outcome::Outcome;
+use crate::units::Span;
+use coretex_contract::Duration;
 use coretex_sdk::raw::v1;
 
 /// Commands about namespaces.
@@ -53,13 +56,26 @@ pub(crate) struct ChangeArgs {
     /// Open watches
     #[arg(long, value_name = "N")]
     watches_max: Option<u64>,
-    /// Quota to take away, by its name, for example open_jobs_max; may be repeated
-    #[arg(long, value_name = "QUOTA", value_parser = QUOTAS)]
+    /// How long ended jobs are kept that do not say so, 1m to 3660d
+    #[arg(long, value_name = "SPAN")]
+    retention: Option<Span>,
+    /// How long dead letters are kept, 1m to 3660d
+    #[arg(long, value_name = "SPAN")]
+    dead_letter_retention: Option<Span>,
+    /// Setting to take away, by its name, for example open_jobs_max or retention; may be repeated
+    #[arg(long, value_name = "SETTING", value_parser = RESETTABLE)]
     reset: Vec<String>,
 }
 
-const QUOTAS: [&str; 5] =
-    ["open_jobs_max", "submits_per_second", "payload_bytes_per_second", "worker_sessions_max", "watches_max"];
+const RESETTABLE: [&str; 7] = [
+    "open_jobs_max",
+    "submits_per_second",
+    "payload_bytes_per_second",
+    "worker_sessions_max",
+    "watches_max",
+    "retention",
+    "dead_letter_retention",
+];
 
 /// Runs the command.
 pub(crate) async fn run(command: NamespacesCommand, options: &ClientArgs) -> Outcome {
@@ -123,12 +139,23 @@ pub(crate) async fn run(command: NamespacesCommand, options: &ClientArgs) -> Out
 impl ChangeArgs {
     fn over(&self, present: v1::NamespaceSettings) -> v1::NamespaceSettings {
         let quotas = present.quotas.unwrap_or_default();
+        let is_reset = |name: &str| self.reset.iter().any(|reset| reset == name);
         let of = |name: &str, given: Option<u64>, present: Option<u64>| {
-            given.or(present.filter(|_| !self.reset.iter().any(|reset| reset == name)))
+            given.or(present.filter(|_| !is_reset(name)))
+        };
+        let kept = |name: &str, given: Option<Span>, present: Option<Duration>| {
+            let given = given.map(|Span(span)| input::span(span));
+            given.or(present.filter(|_| !is_reset(name)))
         };
         v1::NamespaceSettings {
             description: self.description.clone().unwrap_or(present.description),
             topics_declared: self.topics_declared.unwrap_or(present.topics_declared),
+            retention: kept("retention", self.retention, present.retention),
+            dead_letter_retention: kept(
+                "dead_letter_retention",
+                self.dead_letter_retention,
+                present.dead_letter_retention,
+            ),
             quotas: Some(v1::NamespaceQuotas {
                 open_jobs_max: of("open_jobs_max", self.open_jobs_max, quotas.open_jobs_max),
                 submits_per_second: of(
@@ -163,6 +190,9 @@ fn print_one<M: prost::Message>(
     };
     let settings = namespace.settings.clone().unwrap_or_default();
     let (quotas, used) = (settings.quotas.unwrap_or_default(), namespace.r#use.unwrap_or_default());
+    let kept = |span: Option<Duration>| {
+        span.map_or_else(|| "default".to_owned(), |span| Span(input::of_span(span)).to_string())
+    };
     let quota = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
     out(&facts(&[
         ("namespace", namespace.name.clone()),
@@ -176,6 +206,8 @@ fn print_one<M: prost::Message>(
         ("payload bytes per second", quota(quotas.payload_bytes_per_second)),
         ("worker sessions max", quota(quotas.worker_sessions_max)),
         ("watches max", quota(quotas.watches_max)),
+        ("ended jobs kept", kept(settings.retention)),
+        ("dead letters kept", kept(settings.dead_letter_retention)),
         ("revision", namespace.revision.to_string()),
     ]))
 }
