@@ -2,6 +2,7 @@
 
 use coretex_sdk::{JobRequest, JobState};
 use coretex_testkit::{ProcessBuilder, ServerProcess};
+use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -165,4 +166,71 @@ fn the_demo_goes_as_expected() {
     assert_eq!(code, Some(0), "{out}{why}");
     assert!(out.contains("40 of 40 digests are equal"), "{out}");
     assert!(started.elapsed() < Duration::from_secs(300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_namespace_keeps_things_is_set_and_taken_away_by_the_command_line() {
+    let server = process().start().await.expect("a server");
+    let url = server.addr();
+    let settings = |args: &[&str]| {
+        let args = [&["--addr", &url, "-o", "json", "admin", "namespaces"], args].concat();
+        let (code, out, why) = said(&run(&args));
+        assert_eq!(code, Some(0), "{why}");
+        let reply: Value = serde_json::from_str(&out).expect("a document");
+        reply["namespace"]["settings"].clone()
+    };
+    let made = settings(&["create", "a", "--retention", "7d", "--dead-letter-retention", "30d"]);
+    assert_eq!(
+        (&made["retention"], &made["dead_letter_retention"]),
+        (&Value::from("604800s"), &Value::from("2592000s"))
+    );
+    let kept = settings(&["update", "a", "--description", "A"]);
+    assert_eq!(kept["retention"], "604800s", "what is not given stays");
+    let reset = settings(&["update", "a", "--reset", "retention", "--dead-letter-retention", "1h"]);
+    assert!(reset.get("retention").is_none_or(Value::is_null), "{reset}");
+    assert_eq!(reset["dead_letter_retention"], "3600s");
+}
+
+/// Writes the version of the tables into a store that no server has open.
+fn set_tables(store: &Path, change: impl FnOnce(u32) -> u32) -> u32 {
+    let index = rusqlite::Connection::open(store.join("index.db")).expect("an index");
+    let query = "SELECT value FROM meta WHERE name = 'store'";
+    let mut row: Vec<u8> = index.query_row(query, [], |row| row.get(0)).expect("what the store is");
+    row.truncate(row.len() - 8);
+    let (version, _) = row.split_first_chunk_mut::<4>().expect("a version");
+    let before = u32::from_le_bytes(*version);
+    *version = change(before).to_le_bytes();
+    let sum = xxhash_rust::xxh3::xxh3_64(&row);
+    row.extend_from_slice(&sum.to_le_bytes());
+    let changed = index.execute("UPDATE meta SET value = ?1 WHERE name = 'store'", [row]).expect("written");
+    assert_eq!(changed, 1);
+    before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_a_later_release_is_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = directory.path().join("store");
+    let mut server = process().directory(&store).start().await.expect("a server");
+    let client = server.client().await.expect("a client");
+    client.submit(JobRequest::new("job.a").job_id("a")).await.expect("accepted");
+    server.stop().await.expect("stopped");
+    let ours = set_tables(&store, |version| version + 1);
+    let url = format!("file:{}", store.display());
+    let free =
+        TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port").to_string();
+    let (code, _, why) = said(&run(&["dev", "--store", &url, "--listen", &free, "--explain"]));
+    assert_eq!(code, Some(78), "{why}");
+    let expected = format!(
+        "R13 store.url: {url} cannot be opened: the store was written by a later release (tables {}, this one knows up to {ours})",
+        ours + 1
+    );
+    assert!(why.contains(&expected) && why.contains("mend: start the release that wrote it"), "{why}");
+    let (code, _, why) = said(&run(&["admin", "fsck", &url]));
+    assert!(code == Some(1) && why.contains("a later release"), "{why}");
+    // Nothing in it was touched.
+    assert_eq!(set_tables(&store, |version| version - 1), ours + 1);
+    let server = process().directory(&store).start().await.expect("a server");
+    let job = server.client().await.expect("a client").get("a").await.expect("kept");
+    assert_eq!(job.state, JobState::Scheduled);
 }

@@ -242,24 +242,3 @@ async fn programs_keep_keys_by_the_sdk() {
     let absent = client.get_api_key("zzzzzzzz").await.expect_err("never was");
     assert_eq!(absent.reason(), "API_KEY_NOT_FOUND");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn how_long_a_namespace_keeps_things_is_set_and_taken_away_by_the_command_line() {
-    let server = coretex_testkit::ServerProcess::builder().expect("options").binary(BINARY).start();
-    let addr = server.await.expect("a server");
-    let url = addr.addr();
-    let run = |args: &[&str]| {
-        let args = [&["--addr", &url, "-o", "json", "admin", "namespaces"], args].concat();
-        let output = coretex(&args).output().expect("runs");
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let reply: Value = serde_json::from_slice(&output.stdout).expect("a document");
-        reply["namespace"]["settings"].clone()
-    };
-    let made = run(&["create", "a", "--retention", "7d", "--dead-letter-retention", "30d"]);
-    assert_eq!((field(&made, "retention"), field(&made, "dead_letter_retention")), ("604800s", "2592000s"));
-    let kept = run(&["update", "a", "--description", "A"]);
-    assert_eq!(field(&kept, "retention"), "604800s", "what is not given stays");
-    let reset = run(&["update", "a", "--reset", "retention", "--dead-letter-retention", "1h"]);
-    assert!(reset.get("retention").is_none_or(Value::is_null), "{reset}");
-    assert_eq!(field(&reset, "dead_letter_retention"), "3600s");
-}

@@ -210,7 +210,10 @@ pub(crate) fn refusal_of(error: StoreError) -> Refusal {
             Refusal::new(Reason::EventsCompacted, message).fact("oldest_sequences", oldest)
         }
         StoreError::Unsupported(_) => Refusal::new(Reason::UnsupportedByStore, message),
-        StoreError::Fenced { .. } | StoreError::InUse { .. } | StoreError::Unavailable(_) => {
+        StoreError::Fenced { .. }
+        | StoreError::InUse { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Unavailable(_) => {
             Refusal::new(Reason::StoreUnavailable, message).retry_after(coretex_domain::Span::secs(1))
         }
     }

@@ -85,7 +85,9 @@ async fn reclaim(shared: &Arc<Shared>) -> Option<Claim> {
     loop {
         match shared.store.claim(&shared.settings.node_id).await {
             Ok(claim) => return Some(claim),
-            Err(error @ (StoreError::Corrupt { .. } | StoreError::InUse { .. })) => {
+            Err(
+                error @ (StoreError::Corrupt { .. } | StoreError::InUse { .. } | StoreError::Newer { .. }),
+            ) => {
                 tracing::error!(%error, "the store cannot be used; the engine stops");
                 return None;
             }

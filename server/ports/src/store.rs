@@ -283,6 +283,8 @@ pub enum StoreError {
     Compacted { oldest: Box<[u64; 256]> },
     /// Another process holds the store.
     InUse { by: String },
+    /// A later release wrote it: its tables have this version, and this one knows them up to `known`.
+    Newer { version: u32, known: u32 },
     /// The store has failed or was closed.
     Unavailable(String),
     /// This store cannot do it at all.
@@ -299,6 +301,12 @@ impl fmt::Display for StoreError {
             StoreError::DiskFull => f.write_str("disk is full"),
             StoreError::Corrupt { place, what } => write!(f, "corrupt data at {place}: {what}"),
             StoreError::Compacted { .. } => f.write_str("events before the oldest kept were asked for"),
+            StoreError::Newer { version, known } => {
+                write!(
+                    f,
+                    "the store was written by a later release (tables {version}, this one knows up to {known})"
+                )
+            }
             StoreError::InUse { by } => write!(f, "store is in use by {by}"),
             StoreError::Unavailable(why) => write!(f, "store unavailable: {why}"),
             StoreError::Unsupported(what) => write!(f, "this store cannot {what}"),

@@ -223,6 +223,11 @@ fn refusal(settings: &Settings, error: &StartError) -> Failure {
             Refusals::from(Refusal::new("R12", format!("{place} is in use by {by}"), mend).at("store.url"))
                 .into()
         }
+        StartError::Store(error @ StoreError::Newer { .. }) => {
+            let mend = "start the release that wrote it, or a later one; an older one needs a backup from before, restored into another directory";
+            let message = format!("{place} cannot be opened: {error}");
+            Refusals::from(Refusal::new("R13", message, mend).at("store.url")).into()
+        }
         StartError::Store(error) => Failure::machine(format!("cannot open {place}"), error),
         StartError::NoPolicy => {
             let message = "only the built-in policy would judge, which allows nearly everything";

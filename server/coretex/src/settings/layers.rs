@@ -23,6 +23,8 @@ pub struct Sources {
     pub defaults: Vec<(&'static str, String)>,
     /// What time it is. `None`: what the clock of this machine says.
     pub now: Option<SystemTime>,
+    /// What kind of file system the store is on, by its magic number. `None`: what this machine says.
+    pub file_system: Option<u32>,
 }
 
 /// The value of one setting.
@@ -39,6 +41,8 @@ pub struct Value {
 pub struct Layers {
     /// When the settings are read.
     pub now: SystemTime,
+    /// What kind of file system the store is said to be on.
+    pub file_system: Option<u32>,
     values: BTreeMap<&'static str, Value>,
     refusals: Vec<Refusal>,
 }
@@ -62,7 +66,8 @@ impl Layers {
     /// Reads all sources.
     pub fn read(sources: &Sources) -> Layers {
         let now = sources.now.unwrap_or_else(SystemTime::now);
-        let mut layers = Layers { now, values: BTreeMap::new(), refusals: Vec::new() };
+        let file_system = sources.file_system;
+        let mut layers = Layers { now, file_system, values: BTreeMap::new(), refusals: Vec::new() };
         for known in CATALOG {
             let profile = sources.defaults.iter().find(|(key, _)| *key == known.key);
             let text = profile.map(|(_, text)| text.clone()).or_else(|| known.default.map(str::to_owned));

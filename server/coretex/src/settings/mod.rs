@@ -8,6 +8,7 @@ pub mod catalog;
 mod clock;
 mod engine;
 mod file;
+mod file_system;
 pub mod layers;
 mod limits;
 mod listen;

@@ -1,8 +1,8 @@
 //! Section `store`: where jobs are kept, and how sure a yes is.
 
-use super::Profile;
 use super::layers::Layers;
 use super::refusal::Refusal;
+use super::{Profile, file_system};
 use crate::units::Size;
 use std::fmt;
 use std::path::PathBuf;
@@ -77,6 +77,17 @@ impl Store {
             && let Some(refusal) = open_to_others(path)
         {
             layers.refuse_at("store.url", refusal);
+        }
+        if let Place::File(path) = &self.place
+            && let Some(kind) =
+                layers.file_system.or_else(|| file_system::of(path)).and_then(file_system::foreign)
+        {
+            let message = format!(
+                "{} is on a file system of kind {kind}: that one server at a time has it open, and that a yes is on stable storage, cannot be relied on there",
+                path.display()
+            );
+            let mend = "name a directory on a disk of this machine, or a block device attached to it";
+            layers.refuse_at("store.url", Refusal::new("R12", message, mend));
         }
     }
 }

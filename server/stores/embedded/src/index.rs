@@ -155,9 +155,12 @@ pub(crate) fn identity(connection: &Connection) -> Result<Option<Identity>, Stor
     let store = meta(connection, "store")?;
     let (version, key) = store.split_at_checked(4).ok_or_else(|| damaged("meta", "short store row"))?;
     let version = u32::from_le_bytes(version.try_into().map_err(|e| damaged("meta", e))?);
-    if !(OLDEST_VERSION..=SCHEMA_VERSION).contains(&version) {
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::Newer { version, known: SCHEMA_VERSION });
+    }
+    if version < OLDEST_VERSION {
         return Err(StoreError::Unavailable(format!(
-            "the store was written by another release (tables {version}, this one reads {SCHEMA_VERSION})"
+            "the store was written by a release too long ago (tables {version}, this one reads {OLDEST_VERSION} to {SCHEMA_VERSION})"
         )));
     }
     let key = key.try_into().map_err(|e| damaged("meta", e))?;
@@ -304,6 +307,7 @@ mod tests {
         let mut later = (SCHEMA_VERSION + 1).to_le_bytes().to_vec();
         later.extend_from_slice(&[7; 32]);
         put_meta(&connection, "store", &sealed(later)).unwrap();
-        assert!(matches!(identity(&connection), Err(StoreError::Unavailable(_))));
+        let newer = StoreError::Newer { version: SCHEMA_VERSION + 1, known: SCHEMA_VERSION };
+        assert!(matches!(identity(&connection), Err(found) if found == newer));
     }
 }

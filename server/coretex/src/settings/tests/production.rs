@@ -213,6 +213,20 @@ const CASES: &[Case] = &[
         &["R12 command line:store.url: data can be used by every user of this machine (mode 777)"],
     ),
     (
+        "data on another machine",
+        |site| site.sources.file_system = Some(0x6969),
+        &[
+            "R12 command line:store.url: data is on a file system of kind NFS: that one server at a time has it open, and that a yes is on stable storage, cannot be relied on there",
+        ],
+    ),
+    (
+        "data on a file system of a program",
+        |site| site.sources.file_system = Some(0x6573_5546),
+        &[
+            "R12 command line:store.url: data is on a file system of kind FUSE: that one server at a time has it open, and that a yes is on stable storage, cannot be relied on there",
+        ],
+    ),
+    (
         "a clock before the build",
         |site| site.sources.now = Some(UNIX_EPOCH + Duration::from_secs(1_000_000_000)),
         &["R14: the clock of this machine is before the date this binary was built"],
