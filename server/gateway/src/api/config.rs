@@ -6,7 +6,7 @@ mod watch;
 
 use super::Replies;
 use super::jobs::check_request_id;
-use super::topics::once;
+use super::topics::once_in;
 use crate::call::{Answer, Call};
 use crate::gate::Gate;
 use crate::wire::{Faults, config};
@@ -55,7 +55,7 @@ impl Config {
         request: pb::SetConfigRequest,
     ) -> Result<pb::SetConfigResponse, Refusal> {
         check_request_id(&request.request_id)?;
-        let once = once("SetConfig", &request.request_id, &request);
+        let once = once_in(&call.namespace, "SetConfig", &request.request_id, &request);
         let mut faults = Faults::default();
         let data = config::object(&mut faults, "data", request.data);
         let scope = read_scope(call, faults, request.scope, &request.comment)?;
@@ -72,7 +72,7 @@ impl Config {
         request: pb::DeleteConfigRequest,
     ) -> Result<pb::DeleteConfigResponse, Refusal> {
         check_request_id(&request.request_id)?;
-        let once = once("DeleteConfig", &request.request_id, &request);
+        let once = once_in(&call.namespace, "DeleteConfig", &request.request_id, &request);
         let scope = read_scope(call, Faults::default(), request.scope, &request.comment)?;
         let caller = call.caller();
         let (comment, edit) = (request.comment.into(), ConfigEdit::Delete);
@@ -86,7 +86,7 @@ impl Config {
         request: pb::RollbackConfigRequest,
     ) -> Result<pb::RollbackConfigResponse, Refusal> {
         check_request_id(&request.request_id)?;
-        let once = once("RollbackConfig", &request.request_id, &request);
+        let once = once_in(&call.namespace, "RollbackConfig", &request.request_id, &request);
         let mut faults = Faults::default();
         if request.to_revision == 0 {
             faults.add("to_revision", "required: a revision from 1");

@@ -9,7 +9,7 @@ use coretex_contract::v1 as pb;
 use coretex_domain::filter::{Field, Found, Kind, Row, Schema, optional};
 use coretex_domain::limits::REASON_LEN_MAX;
 use coretex_domain::names::check_topic;
-use coretex_domain::{Refusal, topic::Topic};
+use coretex_domain::{Namespace, Refusal, topic::Topic};
 use coretex_engine::TopicView;
 use coretex_engine::api::Once;
 use prost::Message;
@@ -61,6 +61,16 @@ pub(crate) fn once(method: &str, request_id: &str, request: &impl Message) -> Op
         id: hash(&[method.as_bytes(), &[0], request_id.as_bytes()]),
         body: hash(&[&request.encode_to_vec()]),
     })
+}
+
+/// The same for what belongs to a namespace and does not name it: a repeat is one within its namespace.
+pub(crate) fn once_in(
+    namespace: &Namespace,
+    method: &str,
+    request_id: &str,
+    request: &impl Message,
+) -> Option<Once> {
+    once(&format!("{method}\0{namespace}"), request_id, request)
 }
 
 impl Topics {

@@ -321,3 +321,28 @@ async fn jobs_carry_their_configuration_to_the_worker() {
     assert!(found.sources.is_empty() && found.layers.len() == 1);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_id_of_one_tenant_is_none_of_another() {
+    let server = Server::start().await;
+    let set = async |namespace: &str, n: u32| {
+        let mut request = Request::new(pb::SetConfigRequest {
+            scope: org(),
+            data: Some(data(json!({ "n": n }))),
+            request_id: "same".into(),
+            ..Default::default()
+        });
+        request.metadata_mut().insert("coretex-namespace", namespace.parse().expect("a value"));
+        server
+            .configs()
+            .set_config(request)
+            .await
+            .map(|reply| reply.into_inner().config.expect("a config").revision)
+    };
+    assert_eq!(set("a", 1).await.expect("set"), 1);
+    assert_eq!(set("b", 1).await.expect("set as well, and no repeat"), 1);
+    assert_eq!(set("c", 2).await.expect("no conflict either"), 1);
+    assert_eq!(set("a", 1).await.expect("a repeat"), 1);
+    assert_eq!(reason(&set("a", 2).await.expect_err("another request")), "IDEMPOTENCY_CONFLICT");
+    server.stop().await;
+}

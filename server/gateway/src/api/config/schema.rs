@@ -4,7 +4,7 @@ use super::read::{LEVELS, ORDERS, fitting, level_word, place};
 use super::{Config, read_scope};
 use crate::api::jobs::check_request_id;
 use crate::api::list::{self, Named, bound, filter, order, page_size};
-use crate::api::topics::once;
+use crate::api::topics::once_in;
 use crate::call::Call;
 use crate::wire::{Faults, config};
 use coretex_contract::v1 as pb;
@@ -39,7 +39,7 @@ impl Config {
         request: pb::SetConfigSchemaRequest,
     ) -> Result<pb::SetConfigSchemaResponse, Refusal> {
         check_request_id(&request.request_id)?;
-        let once = once("SetConfigSchema", &request.request_id, &request);
+        let once = once_in(&call.namespace, "SetConfigSchema", &request.request_id, &request);
         let mut faults = Faults::default();
         let schema = config::object(&mut faults, "schema", request.schema);
         let prefix = config::prefix(&mut faults, &request.prefix);
@@ -85,7 +85,7 @@ impl Config {
         request: pb::DeleteConfigSchemaRequest,
     ) -> Result<pb::DeleteConfigSchemaResponse, Refusal> {
         check_request_id(&request.request_id)?;
-        let once = once("DeleteConfigSchema", &request.request_id, &request);
+        let once = once_in(&call.namespace, "DeleteConfigSchema", &request.request_id, &request);
         let mut faults = Faults::default();
         let prefix = config::prefix(&mut faults, &request.prefix);
         let scope = read_scope(call, faults, request.scope, "")?;
