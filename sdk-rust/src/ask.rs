@@ -120,7 +120,7 @@ impl Ctx {
         }
     }
 
-    async fn ask(&self, feature: &str, question: Question) -> Result<Answer> {
+    pub(crate) async fn ask(&self, feature: &str, question: Question) -> Result<Answer> {
         let ask = pb::Ask { ask_id: self.next_ask(), lease_id: self.lease_id(), question: Some(question) };
         let mut repeats = 0;
         loop {
@@ -211,7 +211,9 @@ fn refused(error: &pb::AskError, wait: Option<Duration>) -> Error {
     let code = match reason {
         "INVALID_FIELD" | "INVALID_JSON" | "PAYLOAD_TOO_LARGE" => Code::InvalidArgument,
         "IDEMPOTENCY_CONFLICT" => Code::AlreadyExists,
-        "RATE_LIMITED" | "OVERLOADED" => Code::ResourceExhausted,
+        "RATE_LIMITED" | "OVERLOADED" | "QUOTA_EXCEEDED" | "TOO_MANY" | "BUDGET_EXCEEDED" | "STORE_FULL" => {
+            Code::ResourceExhausted
+        }
         _ if wait.is_some() => Code::Unavailable,
         _ => Code::FailedPrecondition,
     };

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::constraints::{BudgetLeft, Constraints};
 use crate::error::{Code, Error, Result};
-use crate::job::Usage;
+use crate::job::{Job, Usage};
 use crate::payload::{FromPayload, IntoPayload, Payload, json_of_struct};
 use crate::raw::pb;
 use crate::time::of_span;
@@ -37,8 +37,9 @@ pub(crate) struct Inner {
     sink: Arc<dyn Sink>,
     /// The configuration, once it was asked for.
     config: tokio::sync::OnceCell<Payload>,
-    /// Questions asked so far.
+    /// Questions asked so far, and those of them that made jobs.
     asked: AtomicU64,
+    spawned: AtomicU64,
 }
 
 #[derive(Default)]
@@ -103,6 +104,10 @@ pub(crate) trait Sink: Send + Sync {
     fn forget_ask(&self, lease_id: u64, ask_id: u64);
     /// Asks the server what did not come with the job; none in a test.
     fn client(&self) -> Option<&Client>;
+    /// A child of the job, where there is no server to be asked.
+    fn child(&self, _job_id: &str) -> Option<Job> {
+        None
+    }
 }
 
 // === what is known ===
@@ -123,6 +128,7 @@ impl Ctx {
             sink,
             config: tokio::sync::OnceCell::new(),
             asked: AtomicU64::new(0),
+            spawned: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -260,8 +266,16 @@ impl Ctx {
         self.inner.asked.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    pub(crate) fn next_spawn(&self) -> u64 {
+        self.inner.spawned.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub(crate) fn sink(&self) -> &dyn Sink {
         &*self.inner.sink
+    }
+
+    pub(crate) fn shared_sink(&self) -> Arc<dyn Sink> {
+        self.inner.sink.clone()
     }
 
     pub(crate) fn lease_token(&self) -> &Bytes {

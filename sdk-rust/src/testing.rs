@@ -17,7 +17,7 @@ use crate::ask::BudgetDimension;
 use crate::ctx::{Ctx, Sink};
 use crate::error::Result;
 use crate::handler::Handler;
-use crate::job::Usage;
+use crate::job::{Job, Usage};
 use crate::payload::{IntoPayload, Payload, struct_of};
 use crate::raw::pb;
 use crate::verdict::HandlerError;
@@ -44,6 +44,8 @@ pub struct Called<O> {
     pub guarded: Vec<String>,
     /// What it asked for of its budget, in order.
     pub budgeted: Vec<(BudgetDimension, u64)>,
+    /// Children it made, in order, as topic and input. Their ids are `child_1`, `child_2` and so on.
+    pub spawned: Vec<(String, Payload)>,
 }
 
 /// A job for a handler under test.
@@ -61,6 +63,7 @@ struct Answers {
     verdicts: BTreeMap<String, pb::PolicyVerdict>,
     tokens: Option<u64>,
     cost_micros: Option<u64>,
+    children: BTreeMap<String, Payload>,
 }
 
 /// Calls a handler with a job of no special kind: attempt 1 of 3, no deadline.
@@ -143,6 +146,12 @@ impl Call {
         self
     }
 
+    /// What the handler of every child with this topic returns, for handlers that wait for their children.
+    pub fn child(mut self, topic: impl Into<String>, result: impl IntoPayload) -> Result<Self> {
+        self.answers.children.insert(topic.into(), result.into_payload()?);
+        Ok(self)
+    }
+
     /// Cancelled before it starts.
     pub fn cancelled(mut self, reason: impl Into<String>) -> Self {
         self.cancel = Some(reason.into());
@@ -154,8 +163,8 @@ impl Call {
         let (ctx, notebook) = self.ctx();
         let result = handler.handle(ctx, input).await;
         let seen = std::mem::take(&mut *notebook.lock());
-        let Seen { progress, checkpoints, output, used, guarded, budgeted } = seen;
-        Called { result, progress, checkpoints, output, used, guarded, budgeted }
+        let Seen { progress, checkpoints, output, used, guarded, budgeted, spawned } = seen;
+        Called { result, progress, checkpoints, output, used, guarded, budgeted, spawned }
     }
 
     fn ctx(self) -> (Ctx, Arc<Notebook>) {
@@ -168,6 +177,9 @@ impl Call {
         (ctx, notebook)
     }
 }
+
+/// Ids of children begin with it.
+const CHILD: &str = "child_";
 
 /// Takes the place of a session.
 #[derive(Default)]
@@ -186,6 +198,7 @@ struct Seen {
     used: Vec<Usage>,
     guarded: Vec<String>,
     budgeted: Vec<(BudgetDimension, u64)>,
+    spawned: Vec<(String, Payload)>,
 }
 
 fn verdict(verdict: pb::Verdict) -> pb::PolicyVerdict {
@@ -216,9 +229,36 @@ impl Notebook {
     }
 }
 
+impl Notebook {
+    fn spawn(&self, ask: pb::SpawnAsk) -> pb::Spawned {
+        let mut seen = self.lock();
+        let mut job_ids = Vec::with_capacity(ask.specs.len());
+        for spec in ask.specs {
+            seen.spawned.push((spec.topic, spec.payload.map(Payload::from_pb).unwrap_or_default()));
+            job_ids.push(format!("{CHILD}{}", seen.spawned.len()));
+        }
+        pb::Spawned { job_ids }
+    }
+}
+
 impl Sink for Notebook {
     fn client(&self) -> Option<&crate::client::Client> {
         None
+    }
+
+    fn child(&self, job_id: &str) -> Option<Job> {
+        let number: usize = job_id.strip_prefix(CHILD)?.parse().ok()?;
+        let (topic, _) = self.lock().spawned.get(number.checked_sub(1)?)?.clone();
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = answers.children.get(&topic)?.clone().into_pb();
+        let spec = pb::JobSpec { topic, ..Default::default() };
+        Some(Job::from_pb(pb::Job {
+            job_id: job_id.to_owned(),
+            state: pb::JobState::Succeeded.into(),
+            spec: Some(spec),
+            result: Some(result),
+            ..Default::default()
+        }))
     }
 
     fn noted(&self, _lease_id: u64) {
@@ -253,6 +293,7 @@ impl Sink for Notebook {
                 self.lock().budgeted.push((dimension, ask.amount));
                 Some(Answer::Budget(answers.budget(dimension, ask.amount)))
             }
+            Some(Question::Spawn(ask)) => Some(Answer::Spawned(self.spawn(ask))),
             None => None,
         };
         let (answered, receiver) = oneshot::channel();
@@ -275,6 +316,7 @@ impl Sink for Notebook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::JobRequest;
 
     async fn agent(ctx: Ctx, tokens: u64) -> Result<(Option<u32>, Option<u64>), HandlerError> {
         let leave = ctx.guard("repo.write", Payload::default()).await?;
@@ -296,5 +338,26 @@ mod tests {
         let denied = job().denies("repo.write", "no").call(agent, 1).await;
         assert!(denied.budgeted.is_empty());
         assert_eq!(kind(denied).as_deref(), Some("POLICY_DENIED"));
+    }
+
+    async fn halves(ctx: Ctx, parts: Vec<u32>) -> Result<u32, HandlerError> {
+        let request = |part: u32| JobRequest::new("half").json(&part);
+        let children = parts.into_iter().map(request).collect::<Result<Vec<_>>>()?;
+        let mut sum = 0;
+        for child in ctx.spawn_all(children).await? {
+            sum += child.output().await?.parse::<u32>()?;
+        }
+        Ok(sum)
+    }
+
+    #[tokio::test]
+    async fn children_are_seen_and_end_as_the_test_says() {
+        let job = Call::new("test").child("half", Payload::json(&4).unwrap_or_default());
+        let called = job.expect("a payload").call(halves, vec![7, 8]).await;
+        assert_eq!(called.result.ok(), Some(8));
+        let inputs: Vec<u32> = called.spawned.iter().filter_map(|(_, input)| input.parse().ok()).collect();
+        assert_eq!(inputs, [7, 8]);
+        let lost = call(halves, vec![7]).await.result.err().map(|error| error.message().to_owned());
+        assert!(lost.is_some_and(|lost| lost.contains("Call::child")), "the test did not say how it ends");
     }
 }

@@ -1244,6 +1244,124 @@ pub mod admin_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Asks for a page of a job's receipts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAskReceiptsRequest {
+    /// Id of the job.
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Most receipts on the page, 1 to 1,000. Default (0) 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of receipts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAskReceiptsResponse {
+    /// Oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub receipts: ::prost::alloc::vec::Vec<AskReceipt>,
+    /// Token of the next page. Empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// One question of a handler and its answer, as it was written down before the answer left.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AskReceipt {
+    /// Its id: `JOB_ID/LEASE_SERIAL/ASK_ID`.
+    #[prost(string, tag = "1")]
+    pub receipt_id: ::prost::alloc::string::String,
+    /// Number of the lease under which it was asked.
+    #[prost(uint32, tag = "2")]
+    pub lease_serial: u32,
+    /// The worker's number for the question.
+    #[prost(uint64, tag = "3")]
+    pub ask_id: u64,
+    /// When it was answered.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What was told.
+    #[prost(oneof = "ask_receipt::Told", tags = "5, 6, 7")]
+    pub told: ::core::option::Option<ask_receipt::Told>,
+}
+/// Nested message and enum types in `AskReceipt`.
+pub mod ask_receipt {
+    /// What was told.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Told {
+        /// Whether something may be done.
+        #[prost(message, tag = "5")]
+        Policy(super::ActionReceipt),
+        /// Whether so much may be spent.
+        #[prost(message, tag = "6")]
+        Budget(super::BudgetReceipt),
+        /// Which jobs were made.
+        #[prost(message, tag = "7")]
+        Spawned(super::SpawnReceipt),
+    }
+}
+/// What policy said about an action.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ActionReceipt {
+    /// The action.
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// What it was to be done to.
+    #[prost(string, tag = "2")]
+    pub resource: ::prost::alloc::string::String,
+    /// BLAKE3 of its arguments, or what the worker named them by. The arguments are not kept.
+    #[prost(string, tag = "3")]
+    pub args_digest: ::prost::alloc::string::String,
+    /// The verdict.
+    #[prost(enumeration = "Verdict", tag = "4")]
+    pub verdict: i32,
+    /// Policy that answered.
+    #[prost(string, tag = "5")]
+    pub policy: ::prost::alloc::string::String,
+    /// Version that stands for all policies in force.
+    #[prost(string, tag = "6")]
+    pub policy_version: ::prost::alloc::string::String,
+    /// Rule that decided; `default` when none did.
+    #[prost(string, tag = "7")]
+    pub rule_id: ::prost::alloc::string::String,
+    /// Why, in words.
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+    /// What had to be observed, as the rule states it.
+    #[prost(message, optional, tag = "9")]
+    pub constraints: ::core::option::Option<::prost_types::Struct>,
+}
+/// What was set aside of a budget.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BudgetReceipt {
+    /// Which limit: its name without `max_`, `tokens_total` or `cost_micros`.
+    #[prost(string, tag = "1")]
+    pub dimension: ::prost::alloc::string::String,
+    /// What was asked for.
+    #[prost(uint64, tag = "2")]
+    pub asked: u64,
+    /// All of it, or 0.
+    #[prost(uint64, tag = "3")]
+    pub granted: u64,
+    /// What was left. Unset where nothing limited it.
+    #[prost(uint64, optional, tag = "4")]
+    pub remaining: ::core::option::Option<u64>,
+    /// Model it was for, in the worker's words.
+    #[prost(string, tag = "5")]
+    pub model: ::prost::alloc::string::String,
+}
+/// Jobs that were made of the job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpawnReceipt {
+    /// Their name among what the job spawned.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Their ids, in the order in which they were asked for.
+    #[prost(string, repeated, tag = "2")]
+    pub job_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// What a caller wants done.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSpec {
@@ -2479,6 +2597,22 @@ pub mod job_service_client {
             req.extensions_mut().insert(GrpcMethod::new("coretex.v1.JobService", "GetJobHistory"));
             self.inner.unary(req, path, codec).await
         }
+        /// Returns what the job's workers asked in the middle of its attempts and what they were told, oldest first. Kept at least as long as the job.
+        /// A page may be short and still have a next one. Errors: NOT_FOUND `JOB_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        pub async fn list_ask_receipts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAskReceiptsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListAskReceiptsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.JobService/ListAskReceipts");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.JobService", "ListAskReceipts"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Stops a job for good. Without an open lease it is CANCELLED at once; otherwise `cancel_requested` is set, the worker is told, and the job is
         /// CANCELLED when the worker ends it, when the grace of 30 s is over, or with the lease, whichever is first. No new attempt starts in any case.
         /// Cancelling a CANCELLED job is OK. Errors: FAILED_PRECONDITION `JOB_TERMINAL` for any other terminal job; NOT_FOUND `JOB_NOT_FOUND`.
@@ -2639,6 +2773,12 @@ pub mod job_service_server {
             &self,
             request: tonic::Request<super::GetJobHistoryRequest>,
         ) -> std::result::Result<tonic::Response<super::GetJobHistoryResponse>, tonic::Status>;
+        /// Returns what the job's workers asked in the middle of its attempts and what they were told, oldest first. Kept at least as long as the job.
+        /// A page may be short and still have a next one. Errors: NOT_FOUND `JOB_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        async fn list_ask_receipts(
+            &self,
+            request: tonic::Request<super::ListAskReceiptsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListAskReceiptsResponse>, tonic::Status>;
         /// Stops a job for good. Without an open lease it is CANCELLED at once; otherwise `cancel_requested` is set, the worker is told, and the job is
         /// CANCELLED when the worker ends it, when the grace of 30 s is over, or with the lease, whichever is first. No new attempt starts in any case.
         /// Cancelling a CANCELLED job is OK. Errors: FAILED_PRECONDITION `JOB_TERMINAL` for any other terminal job; NOT_FOUND `JOB_NOT_FOUND`.
@@ -3125,6 +3265,44 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetJobHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.JobService/ListAskReceipts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAskReceiptsSvc<T: JobService>(pub Arc<T>);
+                    impl<T: JobService> tonic::server::UnaryService<super::ListAskReceiptsRequest> for ListAskReceiptsSvc<T> {
+                        type Response = super::ListAskReceiptsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAskReceiptsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as JobService>::list_ask_receipts(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAskReceiptsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -11287,8 +11465,8 @@ pub struct Hello {
     /// Newest protocol version the worker speaks. The server takes the newest both speak, else FAILED_PRECONDITION `PROTOCOL_VERSION`.
     #[prost(uint32, tag = "4")]
     pub protocol_max: u32,
-    /// Features the worker understands: `resume`, `batch`, `output`, `zstd`, `ask.policy`, `ask.budget`. Neither side uses one that is not in
-    /// Welcome too.
+    /// Features the worker understands: `resume`, `batch`, `output`, `zstd`, `ask.policy`, `ask.budget`, `ask.spawn`. Neither side uses one
+    /// that is not in Welcome too.
     #[prost(string, repeated, tag = "5")]
     pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Library the worker is written with.
@@ -11623,7 +11801,7 @@ pub struct Ask {
     #[prost(uint64, tag = "2")]
     pub lease_id: u64,
     /// The question.
-    #[prost(oneof = "ask::Question", tags = "3, 4")]
+    #[prost(oneof = "ask::Question", tags = "3, 4, 7")]
     pub question: ::core::option::Option<ask::Question>,
 }
 /// Nested message and enum types in `Ask`.
@@ -11637,6 +11815,9 @@ pub mod ask {
         /// May so much be spent? Feature `ask.budget`.
         #[prost(message, tag = "4")]
         Budget(super::BudgetAsk),
+        /// Make jobs of this one. Feature `ask.spawn`.
+        #[prost(message, tag = "7")]
+        Spawn(super::SpawnAsk),
     }
 }
 /// Asks whether the handler may do something. Judged by the policies in force as a job of the topic `ask.ACTION`; docs/guide/policy.md has
@@ -11671,6 +11852,23 @@ pub struct BudgetAsk {
     /// Model it is for, at most 256 bytes. For people.
     #[prost(string, tag = "3")]
     pub model: ::prost::alloc::string::String,
+}
+/// Asks to make jobs of the job: all of them, or none and an error that names the item. They pass policy and quotas like any submit, stand
+/// for whoever submitted the job, and are named by their parent in `parent_job_id`. A child that policy denies is made, as DENIED.
+/// docs/guide/workers.md tells what they inherit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpawnAsk {
+    /// Their specs, 1 to 256, all in one frame. `job_id` and `idempotency_key` must be empty, `parent_job_id` empty or that of the job. Where the
+    /// job has a limit in its budget each spec must have the same, and together at most what is left.
+    #[prost(message, repeated, tag = "1")]
+    pub specs: ::prost::alloc::vec::Vec<JobSpec>,
+    /// What becomes of them when the job ends.
+    #[prost(enumeration = "ParentClosePolicy", tag = "2")]
+    pub parent_close_policy: i32,
+    /// Names them among what the job spawns, over all its attempts: a repeat under the same name has the same children, and other ones are refused
+    /// with `IDEMPOTENCY_CONFLICT`. At most 64 printable bytes. Left out: the `ask_id`.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
 }
 /// Says that the worker wants to leave. The server assigns nothing more. When all is reported and acknowledged the worker half-closes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -12022,7 +12220,7 @@ pub struct Answer {
     #[prost(uint64, tag = "2")]
     pub lease_id: u64,
     /// The answer.
-    #[prost(oneof = "answer::Answer", tags = "3, 4, 9")]
+    #[prost(oneof = "answer::Answer", tags = "3, 4, 7, 9")]
     pub answer: ::core::option::Option<answer::Answer>,
 }
 /// Nested message and enum types in `Answer`.
@@ -12036,6 +12234,9 @@ pub mod answer {
         /// What may be spent.
         #[prost(message, tag = "4")]
         Budget(super::BudgetGrant),
+        /// Which jobs were made.
+        #[prost(message, tag = "7")]
+        Spawned(super::Spawned),
         /// It was not answered.
         #[prost(message, tag = "9")]
         Error(super::AskError),
@@ -12081,6 +12282,13 @@ pub struct BudgetGrant {
     /// How it went.
     #[prost(enumeration = "BudgetVerdict", tag = "3")]
     pub verdict: i32,
+}
+/// Jobs that were made of a job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Spawned {
+    /// Their ids, in the order of the specs.
+    #[prost(string, repeated, tag = "1")]
+    pub job_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Why a question was not answered.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -12697,6 +12905,39 @@ impl OutputDurability {
             "OUTPUT_DURABILITY_UNSPECIFIED" => Some(Self::Unspecified),
             "OUTPUT_DURABILITY_EPHEMERAL" => Some(Self::Ephemeral),
             "OUTPUT_DURABILITY_DURABLE" => Some(Self::Durable),
+            _ => None,
+        }
+    }
+}
+/// What becomes of spawned jobs when their parent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ParentClosePolicy {
+    /// Same as ABANDON.
+    Unspecified = 0,
+    /// They go on.
+    Abandon = 1,
+    /// Those still open are cancelled in the commit of its end, if that is not SUCCEEDED. At most 4,096 open jobs end with one.
+    Cancel = 2,
+}
+impl ParentClosePolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PARENT_CLOSE_POLICY_UNSPECIFIED",
+            Self::Abandon => "PARENT_CLOSE_POLICY_ABANDON",
+            Self::Cancel => "PARENT_CLOSE_POLICY_CANCEL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PARENT_CLOSE_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "PARENT_CLOSE_POLICY_ABANDON" => Some(Self::Abandon),
+            "PARENT_CLOSE_POLICY_CANCEL" => Some(Self::Cancel),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use crate::job::{Explanation, Job, JobEvent};
 use crate::names::View;
 use crate::payload::Payload;
 use crate::raw::pb;
+use crate::receipt::AskReceipt;
 use crate::time::span;
 use futures::Stream;
 use std::time::Duration;
@@ -130,6 +131,23 @@ impl Client {
             page_token = reply.next_page_token;
             if page_token.is_empty() {
                 return Ok(events);
+            }
+        }
+    }
+
+    /// All that the job's handlers asked the server and were told, oldest first.
+    pub async fn ask_receipts(&self, job_id: impl Into<String>) -> Result<Vec<AskReceipt>> {
+        let job_id = job_id.into();
+        let (mut receipts, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = pb::ListAskReceiptsRequest { job_id: job_id.clone(), page_size: 1_000, page_token };
+            let send =
+                |raw: crate::raw::Raw, request| async move { raw.jobs().list_ask_receipts(request).await };
+            let reply = self.call(request, send).await?;
+            receipts.extend(reply.receipts.into_iter().map(AskReceipt::from_pb));
+            page_token = reply.next_page_token;
+            if page_token.is_empty() {
+                return Ok(receipts);
             }
         }
     }

@@ -48,7 +48,8 @@ pub struct WorkerBuilder {
 
 impl WorkerBuilder {
     pub(super) fn new(server: Server) -> Self {
-        let features = ["resume", "batch", "output", "ask.policy", "ask.budget"].map(str::to_owned).to_vec();
+        let features = ["resume", "batch", "output", "ask.policy", "ask.budget", "ask.spawn"];
+        let features = features.map(str::to_owned).to_vec();
         let hello = pb::Hello {
             protocol_min: 1,
             protocol_max: 1,

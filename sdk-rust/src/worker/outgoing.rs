@@ -9,11 +9,17 @@ use crate::error::{Code, Error, Result};
 use crate::raw::pb;
 use crate::worker::executor::{News, NewsSender};
 use futures::Stream;
+use prost::Message;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::{Notify, oneshot};
+
+/// Largest frame where the server does not say.
+const FRAME_MAX: usize = 4 << 20;
+/// What a frame adds to the message in it.
+const FRAME_HEAD: usize = 32;
 
 pub(crate) struct Outgoing {
     state: Mutex<State>,
@@ -36,6 +42,7 @@ struct State {
     /// What both sides may use.
     features: Vec<String>,
     payload_max: usize,
+    frame_max: usize,
     waker: Option<Waker>,
     /// Questions without an answer, by lease and number. They go out again with every stream.
     asks: BTreeMap<(u64, u64), Asked>,
@@ -74,7 +81,7 @@ pub(crate) struct Unwritten {
 
 impl Outgoing {
     pub(crate) fn new(news: NewsSender, client: Client) -> Arc<Self> {
-        let state = State { payload_max: 1 << 20, ..State::default() };
+        let state = State { payload_max: 1 << 20, frame_max: FRAME_MAX, ..State::default() };
         Arc::new(Self { state: Mutex::new(state), room: Notify::new(), news, client })
     }
 
@@ -97,6 +104,7 @@ impl Outgoing {
         let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
         state.output_max = or(limits.max_output_inflight_bytes, 1 << 20);
         state.payload_max = or(limits.payload_max_bytes, 1 << 20);
+        state.frame_max = or(limits.max_frame_bytes, FRAME_MAX);
         (state.is_open, state.features) = (true, features);
         if !state.has("output") {
             state.data.retain(|frame| frame.output_len().is_none());
@@ -214,6 +222,12 @@ impl Sink for Outgoing {
         if !state.has(feature) {
             let message = format!("the server does not answer questions of the feature `{feature}`");
             return Err(Error::new(Code::Unimplemented, "FEATURE_NOT_NEGOTIATED", message));
+        }
+        // The server would end the stream, and the next one just as well.
+        let size = ask.encoded_len() + FRAME_HEAD;
+        if size > state.frame_max {
+            let message = format!("a question has at most {} bytes, this one {size}", state.frame_max);
+            return Err(Error::new(Code::ResourceExhausted, "FRAME_TOO_LARGE", message));
         }
         let (answer, answered) = oneshot::channel();
         if state.has_ended {

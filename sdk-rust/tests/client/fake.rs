@@ -234,6 +234,7 @@ impl JobService for Fake {
         count_jobs(CountJobsRequest) -> CountJobsResponse;
         get_job_history(GetJobHistoryRequest) -> GetJobHistoryResponse;
         cancel_job(CancelJobRequest) -> CancelJobResponse;
+        list_ask_receipts(ListAskReceiptsRequest) -> ListAskReceiptsResponse;
         retry_job(RetryJobRequest) -> RetryJobResponse;
         explain_job(ExplainJobRequest) -> ExplainJobResponse;
     }

@@ -6,9 +6,10 @@ use coretex_sdk::raw::v1::connect_request::Frame as Up;
 use coretex_sdk::raw::v1::connect_response::Frame as Down;
 use coretex_sdk::raw::v1::{
     Answer, Ask, AskError, BudgetGrant, BudgetVerdict, ErrorReason, JobUpdateKind as Kind, LeaseVerdict,
-    LeaseVerdictKind, PolicyVerdict, Resumed, Verdict, Welcome, answer, ask, payload,
+    LeaseVerdictKind, ParentClosePolicy, PolicyVerdict, Resumed, Spawned, Verdict, Welcome, answer, ask,
+    payload,
 };
-use coretex_sdk::{Action, BudgetDimension, Ctx, HandlerError, Worker, WorkerBuilder};
+use coretex_sdk::{Action, BudgetDimension, Ctx, HandlerError, JobRequest, Spawn, Worker, WorkerBuilder};
 
 fn asking(addr: &str) -> WorkerBuilder {
     Worker::builder(addr)
@@ -22,11 +23,19 @@ fn asking(addr: &str) -> WorkerBuilder {
             let granted = ctx.budget(BudgetDimension::Tokens, amount).await?;
             Ok::<_, HandlerError>((granted.amount, granted.remaining))
         })
+        .bind_fn("spawn", |ctx: Ctx, topics: Vec<String>| async move {
+            let leave = ctx.guard("anything", coretex_sdk::Payload::default()).await?;
+            let requests = topics.into_iter().map(JobRequest::new);
+            let made = ctx.spawn_all(Spawn::of(requests).cancel_with_parent()).await?;
+            let named = ctx.spawn_all(Spawn::of([JobRequest::new("x")]).name("named")).await?;
+            let ids = made.iter().chain(&named).map(|child| child.job_id().to_owned());
+            Ok::<_, HandlerError>((leave.decision_id, ids.collect::<Vec<_>>()))
+        })
 }
 
 fn able() -> Welcome {
     let mut welcome = welcome();
-    welcome.features.extend(["ask.policy".into(), "ask.budget".into()]);
+    welcome.features.extend(["ask.policy".into(), "ask.budget".into(), "ask.spawn".into()]);
     welcome
 }
 
@@ -109,6 +118,47 @@ async fn a_question_is_asked_again_under_its_number_on_the_next_stream() {
     let updates = conn.updates_of(1).await;
     let result = updates.last().and_then(|update| update.result.clone()).expect("a result");
     assert_eq!(result.body, Some(payload::Body::Data("[7,3]".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_are_counted_apart_from_other_questions_and_asked_for_again_after_a_break() {
+    let mut fake = Fake::start().await;
+    let (_handle, _running) = run(asking(&fake.addr));
+    let (mut conn, hello) = fake.welcomed_as(able()).await;
+    assert!(hello.features.iter().any(|feature| feature == "ask.spawn"));
+    conn.assign([assignment(1, "spawn", "[\"a\",\"b\"]")]).await;
+    let ask = asked(&mut conn).await;
+    reply(&conn, &ask, verdict(Verdict::Allow));
+    let first = asked(&mut conn).await;
+    conn.end(None);
+    let (mut conn, _) = fake.resumed().await;
+    conn.send(Down::Resumed(resumed()));
+    let again = asked(&mut conn).await;
+    assert_eq!(first, again);
+    let Some(ask::Question::Spawn(spawn)) = &again.question else { panic!("{again:?}") };
+    assert_eq!((again.ask_id, &*spawn.name), (2, "#1"), "the second question, the first spawn");
+    assert_eq!(spawn.parent_close_policy(), ParentClosePolicy::Cancel);
+    assert_eq!(spawn.specs.iter().map(|spec| &*spec.topic).collect::<Vec<_>>(), ["a", "b"]);
+    let made = |ids: &[&str]| {
+        answer::Answer::Spawned(Spawned { job_ids: ids.iter().map(ToString::to_string).collect() })
+    };
+    reply(&conn, &again, made(&["c1", "c2"]));
+    let named = asked(&mut conn).await;
+    let Some(ask::Question::Spawn(spawn)) = &named.question else { panic!("{named:?}") };
+    assert_eq!((&*spawn.name, spawn.parent_close_policy()), ("named", ParentClosePolicy::Abandon));
+    reply(&conn, &named, made(&["c3"]));
+    let updates = conn.updates_of(1).await;
+    let result = updates.last().and_then(|update| update.result.clone()).expect("a result");
+    assert_eq!(result.body, Some(payload::Body::Data(r#"["job/1/1",["c1","c2","c3"]]"#.into())));
+
+    // What would end the stream, and the next one, is not sent.
+    let large = format!("[\"{}\"]", "x".repeat(5 << 20));
+    conn.assign([assignment(2, "spawn", &large)]).await;
+    let ask = asked(&mut conn).await;
+    reply(&conn, &ask, verdict(Verdict::Allow));
+    let updates = conn.updates_of(2).await;
+    let failure = updates.last().and_then(|update| update.failure.clone()).expect("a failure");
+    assert!(failure.message.contains("FRAME_TOO_LARGE"), "{}", failure.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,6 +78,15 @@ pub const ASK_ARGS_MAX: usize = 64 << 10;
 pub const ASK_RESOURCE_LEN_MAX: usize = 256;
 /// How long a verdict on an action may be relied on.
 pub const ASK_VERDICT_TTL: Span = Span::secs(30);
+/// Children of one question.
+pub const SPAWN_MAX: usize = 256;
+/// Questions of one job that made children; their names.
+pub const SPAWNS_MAX: usize = 256;
+pub const SPAWN_NAME_LEN_MAX: usize = 64;
+/// Generations of jobs that jobs made.
+pub const SPAWN_DEPTH_MAX: u32 = 32;
+/// Open jobs that end with one job: they are cancelled in the commit of its end.
+pub const SPAWN_BOUND_MAX: usize = 4_096;
 pub const SLOTS_MAX: u32 = 100_000;
 pub const LANES_MAX: usize = 64;
 pub const SESSION_TOPICS_MAX: usize = 1_024;

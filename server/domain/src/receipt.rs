@@ -25,6 +25,7 @@ pub struct Receipt {
 pub enum Told {
     Ruling(Box<Ruling>),
     Grant(Grant),
+    Spawned(Spawned),
 }
 
 /// What the policies said about an action inside a job.
@@ -56,6 +57,15 @@ pub struct Grant {
     pub model: Arc<str>,
 }
 
+/// Jobs that were made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spawned {
+    /// Their name among what the job spawned.
+    pub name: Arc<str>,
+    /// In the order in which they were asked for.
+    pub jobs: Vec<JobId>,
+}
+
 /// Which limit of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
@@ -68,6 +78,8 @@ pub enum Dimension {
 // === impl Dimension ===
 
 impl Dimension {
+    pub const ALL: [Dimension; 2] = [Dimension::Tokens, Dimension::CostMicros];
+
     /// The limit's name in the contract, without `max_`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -77,7 +89,7 @@ impl Dimension {
     }
 
     fn parse(name: &str) -> Option<Dimension> {
-        [Dimension::Tokens, Dimension::CostMicros].into_iter().find(|one| one.name() == name)
+        Dimension::ALL.into_iter().find(|one| one.name() == name)
     }
 }
 
@@ -114,6 +126,7 @@ impl Receipt {
         let (kind, told) = match &self.told {
             Told::Ruling(ruling) => ("policy", ruling.body()),
             Told::Grant(grant) => ("budget", grant.body()),
+            Told::Spawned(spawned) => ("spawned", spawned.body()),
         };
         json!({
             "serial": self.serial, "ask_id": self.ask_id, "asked": format!("{:032x}", self.asked), kind: told,
@@ -123,10 +136,13 @@ impl Receipt {
     /// Reads a row; none if it is damaged.
     pub fn of(row: &Resource) -> Option<Receipt> {
         let body: Value = serde_json::from_slice(&row.body).ok()?;
-        let told = match (body.get("policy"), body.get("budget")) {
-            (Some(ruling), _) => Told::Ruling(Box::new(Ruling::of(ruling)?)),
-            (None, Some(grant)) => Told::Grant(Grant::of(grant)?),
-            (None, None) => return None,
+        let part = |name: &str| body.get(name);
+        let told = if let Some(ruling) = part("policy") {
+            Told::Ruling(Box::new(Ruling::of(ruling)?))
+        } else if let Some(grant) = part("budget") {
+            Told::Grant(Grant::of(grant)?)
+        } else {
+            Told::Spawned(Spawned::of(part("spawned")?)?)
         };
         Some(Receipt {
             serial: u32::try_from(body.get("serial")?.as_u64()?).ok()?,
@@ -181,6 +197,21 @@ impl Grant {
     }
 }
 
+impl Spawned {
+    fn body(&self) -> Value {
+        let jobs: Vec<String> = self.jobs.iter().map(ToString::to_string).collect();
+        json!({"name": &*self.name, "jobs": jobs})
+    }
+
+    fn of(body: &Value) -> Option<Spawned> {
+        let id = |id: &Value| JobId::parse(id.as_str()?).ok();
+        Some(Spawned {
+            name: body.get("name")?.as_str()?.into(),
+            jobs: body.get("jobs")?.as_array()?.iter().map(id).collect::<Option<_>>()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +242,10 @@ mod tests {
             remaining,
             model: "m".into(),
         };
-        for told in [Told::Ruling(Box::new(ruling)), Told::Grant(grant(Some(0))), Told::Grant(grant(None))] {
+        let spawned =
+            Told::Spawned(Spawned { name: "1".into(), jobs: vec![job.id.clone(), JobId::Named("x".into())] });
+        let grants = [Told::Grant(grant(Some(0))), Told::Grant(grant(None))];
+        for told in [Told::Ruling(Box::new(ruling)), spawned].into_iter().chain(grants) {
             let receipt = Receipt { serial: 2, ask_id: u64::MAX, asked: u128::MAX - 1, told };
             let row = receipt.row(&job, Time(5), Time(9));
             assert_eq!(row.key(), Receipt::key(&job.namespace, &job.id, 2, u64::MAX));

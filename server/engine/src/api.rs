@@ -8,7 +8,7 @@ use coretex_domain::{Job, JobId, Namespace, Payload, SessionId, Span, Time};
 use std::sync::Arc;
 
 pub use coretex_domain::Refusal;
-pub use coretex_domain::receipt::{Dimension, Grant, Ruling, Told};
+pub use coretex_domain::receipt::{Dimension, Grant, Receipt, Ruling, Spawned, Told};
 pub use coretex_kernel::dispatcher::LaneTotals;
 pub use coretex_kernel::input::{
     Ballot, Cause, Directive, Explanation, HandOver, RejectCode, TopicCounts, Verdict as HeldVerdict,
@@ -198,6 +198,18 @@ impl AskOfWorker {
 pub enum AskQuestion {
     Policy(Box<PolicyAsk>),
     Budget { dimension: Dimension, amount: u64, model: Arc<str> },
+    Spawn(Box<SpawnAsk>),
+}
+
+/// Make jobs of the job.
+#[derive(Debug)]
+pub struct SpawnAsk {
+    /// Unique among what the job spawns, over all its attempts.
+    pub name: Arc<str>,
+    /// Without ids and keys of their own.
+    pub specs: Vec<Arc<Spec>>,
+    /// They are cancelled when the job ends otherwise than SUCCEEDED.
+    pub close_with_parent: bool,
 }
 
 /// May it be done?

@@ -32,6 +32,7 @@ mod tokens;
 mod topics;
 
 pub use approvals::{ApprovalPage, ApprovalQuery};
+pub use asks::{ReceiptPage, ReceiptQuery};
 pub use config::{
     ConfigChange, ConfigEdit, ConfigSchema, ConfigStep, ConfigWatch, EffectiveConfig, ScopeConfig,
 };

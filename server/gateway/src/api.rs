@@ -13,6 +13,7 @@ pub(crate) mod list;
 mod lookup;
 pub(crate) mod namespaces;
 mod output;
+mod receipts;
 pub(crate) mod safety;
 pub(crate) mod submit_stream;
 pub(crate) mod topics;

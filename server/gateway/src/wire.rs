@@ -12,6 +12,7 @@ pub(crate) mod json;
 pub(crate) mod payload;
 pub(crate) mod policy;
 pub(crate) mod put;
+pub(crate) mod receipt;
 pub(crate) mod report;
 pub(crate) mod spec;
 pub(crate) mod time;

@@ -6,7 +6,7 @@ use crate::view::Retentions;
 use coretex_domain::approval::{Approval, ApprovalId, Choice, Voter};
 use coretex_domain::config::Applied;
 use coretex_domain::dead_letter::DeadLetter;
-use coretex_domain::job::{Failure, Spec, Usage};
+use coretex_domain::job::{Failure, Family, Spec, Usage};
 use coretex_domain::policy::{Answer, Policy};
 use coretex_domain::receipt::{Receipt, Told};
 use coretex_domain::topic::Topic;
@@ -97,6 +97,8 @@ pub enum Input {
     },
     /// A worker asks something in the middle of an attempt.
     Ask(Box<Ask>),
+    /// A worker makes jobs of its job.
+    Spawn(Box<Spawn>),
     /// Why an open job stands where it stands.
     Explain {
         namespace: Namespace,
@@ -119,6 +121,24 @@ pub struct Ask {
     pub looked_at: u64,
     /// With the answer but for what only the owner of the job can say: how much of a budget is granted.
     pub receipt: Receipt,
+}
+
+/// Children of a job, asked for by its worker. All are made, or none.
+#[derive(Debug)]
+pub struct Spawn {
+    pub ask: Ask,
+    /// Unique among what the job spawns, over all its attempts.
+    pub name: Arc<str>,
+    pub children: Vec<Child>,
+    /// They are cancelled when the job ends otherwise than SUCCEEDED.
+    pub close_with_parent: bool,
+}
+
+#[derive(Debug)]
+pub struct Child {
+    pub spec: Arc<Spec>,
+    /// The configuration in force where it belongs; none where there is none.
+    pub config: Option<Arc<Applied>>,
 }
 
 /// New jobs of one request. Ids are chosen by the router, so that every job lands on its shard.
@@ -151,6 +171,8 @@ pub struct NewJob {
     pub retry_of: Option<JobId>,
     /// The configuration in force where it belongs; none where there is none.
     pub config: Option<Arc<Applied>>,
+    /// Where it stands among jobs that jobs made, if it does.
+    pub family: Option<Box<Family>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What one group of decisions produces: writes that commit together, and effects for after the commit.
 
 use crate::input::{Closed, Effect, Stop, Write};
-use crate::path::approval;
+use crate::path::{approval, family};
 use crate::view::View;
 use coretex_domain::approval::Approval;
 use coretex_domain::dead_letter::DeadLetter;
@@ -24,6 +24,8 @@ pub struct Turn {
     pub(crate) delivered: Vec<(SessionId, Arc<str>, u64, JobKey)>,
     /// Jobs a kernel elsewhere is to be asked about.
     pub(crate) asked: Vec<JobKey>,
+    /// Jobs with a family that ended: what that means for it is still to be decided.
+    pub(crate) ended: Vec<JobKey>,
     dice: u64,
     /// Moves that table T does not allow; each one is a fault of ours and changed nothing.
     pub illegal: Vec<Illegal>,
@@ -49,6 +51,7 @@ impl Turn {
             effects: Vec::new(),
             delivered: Vec::new(),
             asked: Vec::new(),
+            ended: Vec::new(),
             dice,
             illegal: Vec::new(),
         }
@@ -87,6 +90,7 @@ impl Turn {
 
     /// Ends the turn: snapshots what was touched, adds dead letters, lets ended jobs leave memory.
     pub fn finish(mut self, view: &mut View) -> Finished {
+        family::follow(view, &mut self);
         let mut writes = Vec::with_capacity(self.order.len() + self.rows.len());
         let mut effects = Vec::with_capacity(self.delivered.len() + self.effects.len());
         for (key, fresh) in self.order.drain(..) {
@@ -197,6 +201,9 @@ impl View {
         }
         if after.is_terminal() && !before.is_terminal() {
             self.set_expiry(key, after);
+            if self.job(key).is_some_and(|job| job.family().is_some()) {
+                turn.ended.push(key);
+            }
         }
         self.settle_in(key, Some(before), turn.now.wall);
         true

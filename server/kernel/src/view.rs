@@ -3,6 +3,7 @@
 //! Ready queues, timers and lease indexes are functions of the jobs in it: [`View::settle_in`] is the one place
 //! that keeps them so, for live decisions and for recovery alike.
 
+mod families;
 mod leases;
 
 use crate::dispatcher::{LimitKey, TopicKey};
@@ -119,6 +120,8 @@ pub struct View {
     pub(crate) approvals: FxHashMap<JobKey, Arc<Approval>>,
     /// Of those, the ones that no store has yet.
     pub(crate) unfiled: Vec<JobKey>,
+    /// Open children by the parent whose end, unless it succeeds, is theirs.
+    families: FxHashMap<JobKey, BTreeSet<JobKey>>,
     pub(crate) sessions: FxHashMap<SessionId, SessionLeases>,
     offer_deadlines: BTreeSet<(Time, SessionId)>,
     pub(crate) sequences: Box<[u64; 256]>,
@@ -145,6 +148,7 @@ pub struct Footprint {
     pub keys: usize,
     pub parked: usize,
     pub approvals: usize,
+    pub families: usize,
     pub ready: usize,
     pub timers: usize,
     pub sessions: usize,
@@ -185,6 +189,7 @@ impl View {
             throttled: Throttled::default(),
             approvals: FxHashMap::default(),
             unfiled: Vec::new(),
+            families: FxHashMap::default(),
             sessions: FxHashMap::default(),
             offer_deadlines: BTreeSet::new(),
             sequences,
@@ -299,6 +304,7 @@ impl View {
 
     /// Takes a job into memory and files it.
     pub(crate) fn insert(&mut self, key: JobKey, job: Arc<Job>, now: Time) {
+        self.bind(key, &job);
         self.jobs.insert(key, Slot { job, timer: Time::NEVER, is_queued: false });
         self.settle_in(key, None, now);
     }
@@ -346,6 +352,7 @@ impl View {
     pub(crate) fn remove(&mut self, key: JobKey) {
         self.set_timer(key, Time::NEVER);
         let Some(slot) = self.jobs.remove(&key) else { return };
+        self.unbind(key, &slot.job);
         if let Some(idempotency) = &slot.job.spec.options().idempotency_key
             && let Some(keys) = self.keys.get_mut(&slot.job.namespace)
         {
@@ -456,6 +463,7 @@ impl View {
             keys: self.keys.values().map(FxHashMap::len).sum(),
             parked: self.parked.len() + self.throttled.len(),
             approvals: self.approvals.len() + self.unfiled.len(),
+            families: self.families.len(),
             ready: self.classes.iter().map(|class| class.live).sum(),
             timers: self.timers.len() + self.class_wakes.len() + self.key_wakes.len(),
             sessions: self.sessions.len(),

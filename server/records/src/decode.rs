@@ -8,7 +8,7 @@ use crate::{Damaged, check_version, wire};
 use bytes::Bytes;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
-    Counters, Event, Failure, Job, Progress, Rare, Reserved, Spec, State, StateKind, Usage,
+    Counters, Event, Failure, Family, Job, Progress, Rare, Reserved, Spawn, Spec, State, StateKind, Usage,
 };
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{Decision, Verdict};
@@ -255,6 +255,25 @@ fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut I
             .and_then(|print| <[u8; 16]>::try_from(&print[..]).ok())
             .map(u128::from_be_bytes),
         reserved: Reserved { tokens: rare.reserved_tokens, cost_micros: rare.reserved_cost_micros },
+        family: rare.family.as_ref().map(|family| Box::new(family_of(family))),
+    }
+}
+
+fn family_of(family: &wire::Family) -> Family {
+    let spawn_of = |spawn: &wire::Spawn| {
+        Some(Spawn {
+            name: spawn.name.as_str().into(),
+            asked: u128::from_be_bytes(<[u8; 16]>::try_from(&spawn.asked[..]).ok()?),
+            count: spawn.count,
+            time: Time(spawn.time),
+        })
+    };
+    Family {
+        depth: family.depth,
+        closes_with_parent: family.closes_with_parent,
+        borrowed: Reserved { tokens: family.borrowed_tokens, cost_micros: family.borrowed_cost_micros },
+        lent: Reserved { tokens: family.lent_tokens, cost_micros: family.lent_cost_micros },
+        spawns: family.spawns.iter().filter_map(spawn_of).collect(),
     }
 }
 

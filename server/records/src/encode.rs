@@ -6,7 +6,7 @@ use crate::terms::{put_remediation, put_terms};
 use crate::{VERSION, put};
 use coretex_domain::Payload;
 use coretex_domain::job::spec::{Options, RetryPolicy, Timeouts};
-use coretex_domain::job::{Event, Failure, Job, Rare, Spec, State, Usage};
+use coretex_domain::job::{Event, Failure, Family, Job, Rare, Spec, State, Usage};
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{Decision, Verdict};
 use coretex_ports::memory::events::Standing;
@@ -272,6 +272,28 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
         }
         put::uint(buf, 41, rare.reserved.tokens);
         put::uint(buf, 42, rare.reserved.cost_micros);
+        if let Some(family) = &rare.family {
+            put_family(buf, 43, family);
+        }
+    });
+}
+
+fn put_family(buf: &mut Vec<u8>, tag: u32, family: &Family) {
+    put::nested(buf, tag, |buf| {
+        put::uint(buf, 1, u64::from(family.depth));
+        put::flag(buf, 2, family.closes_with_parent);
+        put::uint(buf, 3, family.borrowed.tokens);
+        put::uint(buf, 4, family.borrowed.cost_micros);
+        put::uint(buf, 5, family.lent.tokens);
+        put::uint(buf, 6, family.lent.cost_micros);
+        for spawn in &family.spawns {
+            put::nested(buf, 7, |buf| {
+                put::text(buf, 1, &spawn.name);
+                put::some_bytes(buf, 2, &spawn.asked.to_be_bytes());
+                put::uint(buf, 3, u64::from(spawn.count));
+                put::uint(buf, 4, spawn.time.0);
+            });
+        }
     });
 }
 

@@ -5,8 +5,8 @@ use coretex_domain::config::{Applied, Layer, Level, Scope};
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
-    Cancel, Close, Closed, Counters, Entry, Event, Failure, Grounds, Job, Lease, Note, Progress, Rare,
-    Reserved, Return, Ruling, Spec, State, StateKind, Usage,
+    Cancel, Close, Closed, Counters, Entry, Event, Failure, Family, Grounds, Job, Lease, Note, Progress,
+    Rare, Reserved, Return, Ruling, Spawn, Spec, State, StateKind, Usage,
 };
 use coretex_domain::payload::ContentType;
 use coretex_domain::policy::{
@@ -265,29 +265,47 @@ fn rare() -> impl Strategy<Value = Rare> {
     let config = (any::<[u8; 32]>(), vec(layer, 0..5))
         .prop_map(|(digest, layers)| Arc::new(Applied { digest, layers, data: None }));
     let said = (of(cancel()), of(progress), of(payload()), of(failure));
-    (said, of(id()), of(id()), of(number()), of(usage), of(config), (number(), number())).prop_map(
-        |(
-            (cancel, progress, checkpoint, failure),
-            retry_of,
-            retried_as,
-            last_sign,
-            usage,
-            config,
-            set_aside,
-        )| Rare {
-            cancel,
-            progress,
-            checkpoint,
-            failure,
-            retry_of,
-            retried_as,
-            last_sign: last_sign.map(Time),
-            submitted_as: usage.as_ref().map(|usage: &Usage| u128::from(usage.cpu_ms) << 64 | 7),
-            usage,
-            config,
-            reserved: Reserved { tokens: set_aside.0, cost_micros: set_aside.1 },
-        },
-    )
+    (said, of(id()), of(id()), of(number()), of(usage), of(config), ((number(), number()), of(family())))
+        .prop_map(
+            |(
+                (cancel, progress, checkpoint, failure),
+                retry_of,
+                retried_as,
+                last_sign,
+                usage,
+                config,
+                (set_aside, family),
+            )| Rare {
+                cancel,
+                progress,
+                checkpoint,
+                failure,
+                retry_of,
+                retried_as,
+                last_sign: last_sign.map(Time),
+                submitted_as: usage.as_ref().map(|usage: &Usage| u128::from(usage.cpu_ms) << 64 | 7),
+                usage,
+                config,
+                reserved: Reserved { tokens: set_aside.0, cost_micros: set_aside.1 },
+                family,
+            },
+        )
+}
+
+prop_compose! {
+    fn family()(
+        depth in any::<u32>(), closes_with_parent in any::<bool>(), budget in vec(number(), 4),
+        spawns in vec((text(), any::<u128>(), any::<u32>(), number()), 0..4),
+    ) -> Box<Family> {
+        let spawn = |(name, asked, count, time)| Spawn { name, asked, count, time: Time(time) };
+        Box::new(Family {
+            depth,
+            closes_with_parent,
+            borrowed: Reserved { tokens: budget[0], cost_micros: budget[1] },
+            lent: Reserved { tokens: budget[2], cost_micros: budget[3] },
+            spawns: spawns.into_iter().map(spawn).collect(),
+        })
+    }
 }
 
 prop_compose! {

@@ -291,6 +291,39 @@ pub struct Rare {
     pub reserved_tokens: u64,
     #[prost(uint64, tag = "42")]
     pub reserved_cost_micros: u64,
+    #[prost(message, optional, tag = "43")]
+    pub family: Option<Family>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Family {
+    #[prost(uint32, tag = "1")]
+    pub depth: u32,
+    #[prost(bool, tag = "2")]
+    pub closes_with_parent: bool,
+    #[prost(uint64, tag = "3")]
+    pub borrowed_tokens: u64,
+    #[prost(uint64, tag = "4")]
+    pub borrowed_cost_micros: u64,
+    #[prost(uint64, tag = "5")]
+    pub lent_tokens: u64,
+    #[prost(uint64, tag = "6")]
+    pub lent_cost_micros: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub spawns: Vec<Spawn>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Spawn {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Big-endian: 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub asked: bytes::Bytes,
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
+    #[prost(uint64, tag = "4")]
+    pub time: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

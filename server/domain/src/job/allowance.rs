@@ -21,13 +21,15 @@ pub struct Share {
     pub dimension: &'static str,
     pub limit: u64,
     pub used: u64,
+    /// Given to children: theirs to use.
+    pub lent: u64,
 }
 
 // === impl Share ===
 
 impl Share {
     pub fn is_exceeded(&self) -> bool {
-        self.used > self.limit
+        self.used.saturating_add(self.lent) > self.limit && self.used > 0
     }
 
     /// True if nothing is left. A limit of nothing that nothing was used of does not keep a job from starting.
@@ -36,15 +38,20 @@ impl Share {
     }
 
     pub fn left(&self) -> u64 {
-        self.limit.saturating_sub(self.used)
+        self.limit.saturating_sub(self.used).saturating_sub(self.lent)
     }
 }
 
 impl std::fmt::Display for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.dimension {
-            TOKENS => write!(f, "{} tokens used of a budget of {}", self.used, self.limit),
-            _ => write!(f, "a cost of {} of a budget of {}", Amount(self.used), Amount(self.limit)),
+            TOKENS => write!(f, "{} tokens used of a budget of {}", self.used, self.limit)?,
+            _ => write!(f, "a cost of {} of a budget of {}", Amount(self.used), Amount(self.limit))?,
+        }
+        match self.lent {
+            0 => Ok(()),
+            lent if self.dimension == TOKENS => write!(f, ", {lent} of it given to children"),
+            lent => write!(f, ", {} of it given to children", Amount(lent)),
         }
     }
 }
@@ -88,10 +95,14 @@ impl Job {
         let budget = self.budget();
         let (tokens, cost) =
             self.rare().usage.as_ref().map_or((0, 0), |used| (used.tokens(), used.cost_micros));
-        let limits = [(TOKENS, budget.max_tokens, tokens), (COST, budget.max_cost_micros, cost)];
+        let lent = self.lent();
+        let limits = [
+            (TOKENS, budget.max_tokens, tokens, lent.tokens),
+            (COST, budget.max_cost_micros, cost, lent.cost_micros),
+        ];
         limits
             .into_iter()
-            .filter_map(|(dimension, limit, used)| Some(Share { dimension, limit: limit?, used }))
+            .filter_map(|(dimension, limit, used, lent)| Some(Share { dimension, limit: limit?, used, lent }))
     }
 
     /// The limit that its attempts went beyond.
@@ -138,14 +149,14 @@ impl Reserved {
         *self == Reserved::default()
     }
 
-    fn of(&self, dimension: Dimension) -> u64 {
+    pub fn of(&self, dimension: Dimension) -> u64 {
         match dimension {
             Dimension::Tokens => self.tokens,
             Dimension::CostMicros => self.cost_micros,
         }
     }
 
-    fn of_mut(&mut self, dimension: Dimension) -> &mut u64 {
+    pub fn of_mut(&mut self, dimension: Dimension) -> &mut u64 {
         match dimension {
             Dimension::Tokens => &mut self.tokens,
             Dimension::CostMicros => &mut self.cost_micros,

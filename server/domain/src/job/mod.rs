@@ -2,6 +2,7 @@
 
 mod allowance;
 pub mod event;
+mod family;
 pub mod machine;
 pub mod retry;
 pub mod spec;
@@ -12,6 +13,7 @@ mod usage;
 pub use crate::id::JobId;
 pub use allowance::{Reserved, Share};
 pub use event::{Cancel, Close, Closed, Entry, Event, EventKind, Grounds, Lease, Note, Return, Ruling};
+pub use family::{Family, Spawn};
 pub use machine::StateKind;
 pub use spec::Spec;
 pub use usage::Usage;
@@ -108,6 +110,8 @@ pub struct Rare {
     pub submitted_as: Option<u128>,
     /// What the running attempt asked for of its budget.
     pub reserved: Reserved,
+    /// Its parent and children, if jobs made jobs.
+    pub family: Option<Box<Family>>,
 }
 
 /// A job and all that happened to it.
@@ -166,6 +170,7 @@ static NOTHING_RARE: Rare = Rare {
     config: None,
     submitted_as: None,
     reserved: Reserved { tokens: 0, cost_micros: 0 },
+    family: None,
 };
 
 // === impl State ===

@@ -4,6 +4,10 @@
 //! down. The answer leaves after that.
 
 mod policy;
+mod receipts;
+mod spawn;
+
+pub use receipts::{ReceiptPage, ReceiptQuery};
 
 use crate::api::{AskOfWorker, AskQuestion, ServerFrame};
 use crate::events::refusal_of;
@@ -11,7 +15,7 @@ use crate::sessions::{Asking, Stay, job_of_lease, shard_of};
 use crate::shared::Shared;
 use crate::tell;
 use coretex_domain::limits::ASKS_PER_SECOND;
-use coretex_domain::receipt::{Grant, Receipt, Told};
+use coretex_domain::receipt::{Grant, Receipt, Spawned, Told};
 use coretex_domain::{Job, Reason, Refusal, Span};
 use coretex_kernel::input::{Ask, Input, Reply};
 use std::sync::Arc;
@@ -101,8 +105,14 @@ async fn look_and_decide(
     }
     let told = judge(shared, &job, &ask.question).await?;
     let receipt = Receipt { serial, ask_id: ask.ask_id, asked, told };
-    let input = Ask { session, lease_id: ask.lease_id, job: job.key(), looked_at, receipt };
-    match tell(shared, who, Input::Ask(Box::new(input))).await? {
+    let ask_of = Ask { session, lease_id: ask.lease_id, job: job.key(), looked_at, receipt };
+    let reply = match &ask.question {
+        AskQuestion::Spawn(spawn) => spawn::make(shared, who, &job, spawn, ask_of).await?,
+        AskQuestion::Policy(_) | AskQuestion::Budget { .. } => {
+            tell(shared, who, Input::Ask(Box::new(ask_of))).await?
+        }
+    };
+    match reply {
         Reply::Told(told) => Ok(told),
         _ => Err(crate::reloaded()),
     }
@@ -131,6 +141,8 @@ async fn judge(shared: &Arc<Shared>, job: &Arc<Job>, question: &AskQuestion) -> 
             remaining: None,
             model: model.clone(),
         })),
+        // So does it which jobs were made.
+        AskQuestion::Spawn(ask) => Ok(Told::Spawned(Spawned { name: ask.name.clone(), jobs: Vec::new() })),
     }
 }
 
@@ -155,6 +167,12 @@ fn fingerprint(question: &AskQuestion) -> u128 {
             part(dimension.name().as_bytes());
             part(&amount.to_le_bytes());
             part(model.as_bytes());
+        }
+        AskQuestion::Spawn(ask) => {
+            part(b"spawn");
+            part(ask.name.as_bytes());
+            part(&[u8::from(ask.close_with_parent)]);
+            ask.specs.iter().for_each(|spec| part(&spec.fingerprint().to_le_bytes()));
         }
     }
     let mut bits = [0; 16];

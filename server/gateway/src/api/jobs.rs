@@ -232,6 +232,14 @@ impl pb::job_service_server::JobService for Jobs {
         call.answer(self.history(&call, request.into_inner()).await)
     }
 
+    async fn list_ask_receipts(
+        &self,
+        request: Request<pb::ListAskReceiptsRequest>,
+    ) -> Answer<pb::ListAskReceiptsResponse> {
+        let call = Call::of(&request);
+        call.answer(self.receipts(&call, request.into_inner()).await)
+    }
+
     async fn cancel_job(&self, request: Request<pb::CancelJobRequest>) -> Answer<pb::CancelJobResponse> {
         let call = Call::of(&request);
         let request = request.into_inner();

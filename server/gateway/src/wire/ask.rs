@@ -1,5 +1,8 @@
 //! Questions of workers from the wire, and their answers to it.
 
+mod spawn;
+
+use super::spec::SpecReader;
 use super::time::duration;
 use super::{Faults, json, payload};
 use coretex_contract::v1::{self as pb, answer, ask};
@@ -19,11 +22,12 @@ pub(crate) fn feature(given: &pb::Ask) -> Option<&'static str> {
     match given.question.as_ref()? {
         ask::Question::Policy(_) => Some("ask.policy"),
         ask::Question::Budget(_) => Some("ask.budget"),
+        ask::Question::Spawn(_) => Some("ask.spawn"),
     }
 }
 
 /// Reads a question. All that is wrong with it is said at once.
-pub(crate) fn read(given: pb::Ask) -> Result<AskOfWorker, Refusal> {
+pub(crate) fn read(given: pb::Ask, reader: &mut SpecReader) -> Result<AskOfWorker, Refusal> {
     let mut faults = Faults::default();
     if given.ask_id == 0 {
         faults.add("ask.ask_id", "must be at least 1, got 0");
@@ -32,6 +36,9 @@ pub(crate) fn read(given: pb::Ask) -> Result<AskOfWorker, Refusal> {
         None => return Err(Refusal::field("ask.question", "required")),
         Some(ask::Question::Policy(ask)) => AskQuestion::Policy(Box::new(policy(&mut faults, ask))),
         Some(ask::Question::Budget(ask)) => budget(&mut faults, &ask),
+        Some(ask::Question::Spawn(ask)) => {
+            AskQuestion::Spawn(Box::new(spawn::read(&mut faults, ask, given.ask_id, reader)))
+        }
     };
     faults.into_result()?;
     Ok(AskOfWorker::new(given.lease_id, given.ask_id, question))
@@ -102,6 +109,7 @@ pub(crate) fn write(
     let answer = match told {
         Ok(Told::Ruling(ruling)) => answer::Answer::Policy(verdict(&ruling, decision_id)),
         Ok(Told::Grant(grant)) => answer::Answer::Budget(granted(&grant)),
+        Ok(Told::Spawned(spawned)) => answer::Answer::Spawned(spawn::write(&spawned)),
         Err(refusal) => answer::Answer::Error(error(refusal)),
     };
     pb::Answer { ask_id, lease_id, answer: Some(answer) }
@@ -145,9 +153,12 @@ pub(crate) fn error(refusal: Refusal) -> pb::AskError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coretex_domain::Time;
 
     fn refused(question: ask::Question, field: &str) {
-        let refusal = read(pb::Ask { ask_id: 1, lease_id: 1, question: Some(question) }).expect_err(field);
+        let mut reader = SpecReader::new(Time(1), 1 << 20, None);
+        let asked = pb::Ask { ask_id: 1, lease_id: 1, question: Some(question) };
+        let refusal = read(asked, &mut reader).expect_err(field);
         assert!(refusal.violations.iter().any(|v| v.field == field), "{field}: {refusal}");
     }
 
@@ -182,7 +193,9 @@ mod tests {
         refused(ask::Question::Budget(budget(9, 1)), "ask.budget.dimension");
         refused(ask::Question::Budget(budget(1, 0)), "ask.budget.amount");
         let without = pb::Ask { ask_id: 0, lease_id: 1, question: None };
-        assert!(read(without).is_err());
-        assert!(read(pb::Ask { ask_id: 1, lease_id: 1, question: Some(policy(|_| ())) }).is_ok());
+        let mut reader = SpecReader::new(Time(1), 1 << 20, None);
+        assert!(read(without, &mut reader).is_err());
+        let fine = pb::Ask { ask_id: 1, lease_id: 1, question: Some(policy(|_| ())) };
+        assert!(read(fine, &mut reader).is_ok());
     }
 }

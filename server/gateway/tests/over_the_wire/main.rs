@@ -13,6 +13,7 @@ mod limits;
 mod namespaces;
 mod running_server;
 mod safety;
+mod spawns;
 mod streams;
 mod tenants;
 mod tls;

@@ -7,7 +7,7 @@ use crate::mutant::Mutant;
 use crate::path::settle::close_with;
 use crate::{Turn, View};
 use coretex_domain::job::{Cancel, Event};
-use coretex_domain::{JobId, Namespace};
+use coretex_domain::{JobId, JobKey, Namespace};
 use std::sync::Arc;
 
 pub(crate) fn cancel(
@@ -21,8 +21,14 @@ pub(crate) fn cancel(
     // A job that ended in this very turn is still in memory: it is the store's to tell, like any ended one.
     let is_planted = view.is_planted(Mutant::CancelOfEnded);
     let found = view.look(namespace, job_id).filter(|job| is_planted || !job.state.kind().is_terminal());
-    let Some(job) = found.cloned() else { return Reply::NotOpen };
-    let key = job.key();
+    let Some(key) = found.map(|job| job.key()) else { return Reply::NotOpen };
+    stop(view, key, reason, actor, turn);
+    view.job(key).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job.clone())))
+}
+
+/// Cancels an open job.
+pub(crate) fn stop(view: &mut View, key: JobKey, reason: Arc<str>, actor: Arc<str>, turn: &mut Turn) {
+    let Some(job) = view.job(key).cloned() else { return };
     let lease = job.state.lease().cloned();
     let is_repeat = job.is_cancel_requested();
     drop(job);
@@ -38,5 +44,4 @@ pub(crate) fn cancel(
             turn.stop(lease.session, lease.id, Stop::Cancel { reason });
         }
     }
-    view.job(key).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job.clone())))
 }

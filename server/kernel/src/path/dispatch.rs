@@ -3,7 +3,7 @@
 //! A class at a time, best job first. What is held back by a limit is parked and comes back at its place when
 //! the limit allows; nothing is polled.
 
-use super::admit;
+use super::{admit, family};
 use crate::dispatcher::{Dry, LimitKey, Loan};
 use crate::limits::{own_slot, rule_slot};
 use crate::mutant::Mutant;
@@ -25,6 +25,8 @@ pub fn dispatch(view: &mut View, dispatcher: &mut Dispatcher, turn: &mut Turn) -
     for key in std::mem::take(&mut view.unasked) {
         admit::admit(view, dispatcher, key, turn);
     }
+    // What ends with its parent is not handed out in the same turn.
+    family::follow(view, turn);
     let mut budget = TURN_MAX;
     while let Some(class) = view.next_dirty() {
         serve(view, dispatcher, class, &mut budget, turn);

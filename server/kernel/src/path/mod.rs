@@ -9,10 +9,12 @@ mod dead_letter;
 pub mod dispatch;
 pub mod due;
 pub mod explain;
+pub(crate) mod family;
 pub mod recover;
 pub mod retry;
 pub mod session;
 pub mod settle;
+mod spawn;
 pub mod submit;
 
 use crate::input::{Input, Reply, TopicCounts, Write};
@@ -85,6 +87,7 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             session::job_of_lease(view, session, lease_id).map_or(Reply::NotOpen, |job| Reply::Job(Ok(job)))
         }
         Input::Ask(asked) => Reply::Told(ask::ask(view, *asked, turn)),
+        Input::Spawn(spawn) => Reply::Told(spawn::spawn(view, dispatcher, *spawn, turn)),
         Input::Explain { namespace, job_id } => {
             explain::explain(view, dispatcher, &namespace, &job_id, turn.now)
         }

@@ -7,7 +7,7 @@ use crate::mutant::Mutant;
 use crate::path::annotate::{annotate, newest};
 use crate::path::submit;
 use crate::{Dispatcher, Turn, View};
-use coretex_domain::job::{Event, Note};
+use coretex_domain::job::{Event, Family, Note};
 use coretex_domain::{Reason, Refusal};
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ fn by_hand(view: &mut View, dispatcher: &mut Dispatcher, retry: RetryByHand, tur
         options.schedule_time = None;
     }
     let old_id = old.id.clone();
+    // As deep as before, and otherwise on its own: its parent's end and budget are not its any more.
+    let family = (old.depth() > 0).then(|| Box::new(Family { depth: old.depth(), ..Family::default() }));
     let namespace = old.namespace.clone();
     annotate(view, old, Note::RetriedAs(new_id.clone()), turn);
     let item = NewJob {
@@ -65,6 +67,7 @@ fn by_hand(view: &mut View, dispatcher: &mut Dispatcher, retry: RetryByHand, tur
         known: None,
         retry_of: Some(old_id),
         config,
+        family,
     };
     let key = submit::make(view, dispatcher, &namespace, actor, item, turn);
     Reply::Submitted(vec![Ok(Submitted { key, existing: None })])

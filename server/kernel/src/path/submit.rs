@@ -110,6 +110,9 @@ pub(crate) fn make(
     if let Some(config) = item.config {
         job.rare_mut().config = Some(config);
     }
+    if item.family.is_some() {
+        job.rare_mut().family = item.family;
+    }
     let key = job.key();
     if let (Some(name), Origin::Keyed) = (job.spec.options().idempotency_key.clone(), item.origin) {
         let fingerprint = job.spec.fingerprint();

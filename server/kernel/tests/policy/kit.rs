@@ -228,6 +228,7 @@ impl Kit {
             known: None,
             retry_of: None,
             config: None,
+            family: None,
         };
         let namespace = Namespace::new("default");
         let key = id.key(&namespace);

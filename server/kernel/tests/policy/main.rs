@@ -6,4 +6,5 @@ mod asks;
 mod budgets;
 mod kit;
 mod slots;
+mod spawns;
 mod throttle;

@@ -1,5 +1,6 @@
 //! `coretex job`: submit, look, wait, stop, repeat.
 
+mod asks;
 mod change;
 mod read;
 mod submit;
@@ -26,6 +27,8 @@ pub(super) enum JobCommand {
     Watch(watch::WatchArgs),
     /// Show what happened to a job
     History(Id),
+    /// Show what a job's handlers asked and were told
+    Asks(Id),
     /// Stop a job for good
     Cancel(change::CancelArgs),
     /// Make a new job from one that ended
@@ -66,6 +69,7 @@ pub(super) async fn run(command: JobCommand, client: &ClientArgs) -> Outcome {
         JobCommand::Wait(args) => submit::wait(args, client).await,
         JobCommand::Watch(args) => watch::watch(args, client).await,
         JobCommand::History(id) => read::history(id, client).await,
+        JobCommand::Asks(id) => asks::asks(id, client).await,
         JobCommand::Cancel(args) => change::cancel(args, client).await,
         JobCommand::Retry(args) => change::retry(args, client).await,
         JobCommand::Explain(id) => read::explain(id, client).await,

@@ -6,6 +6,7 @@ use crate::api::check_output_name;
 use crate::call::Call;
 use crate::gate::Gate;
 use crate::wire::assign::protocol_error;
+use crate::wire::spec::SpecReader;
 use crate::wire::{Faults, ask as wire_ask, report, worker};
 use coretex_contract::v1::{self as pb, connect_request::Frame};
 use coretex_domain::{Reason, Refusal};
@@ -178,7 +179,9 @@ impl Reader {
             let message = format!("feature `{feature}` is not in Welcome");
             return self.complain(&Refusal::new(Reason::FeatureNotNegotiated, message), 9, 0);
         }
-        match wire_ask::read(given) {
+        // Children without a trace of their own have that of their parent, not that of the stream.
+        let mut reader = SpecReader::new(self.gate.now(), self.gate.settings.payload_max, None);
+        match wire_ask::read(given, &mut reader) {
             Ok(ask) => self.session.handle.ask(ask),
             Err(refusal) => self.session.handle.refuse_ask(lease_id, ask_id, refusal),
         }
