@@ -28,7 +28,7 @@ pub struct AskReceipt {
 #[non_exhaustive]
 pub enum AskTold {
     /// Whether something may be done.
-    Policy(ActionReceipt),
+    Policy(Box<ActionReceipt>),
     /// Whether so much may be spent.
     Budget(BudgetReceipt),
     /// Which jobs were made.
@@ -88,7 +88,7 @@ impl AskReceipt {
     pub(crate) fn from_pb(receipt: pb::AskReceipt) -> Self {
         use pb::ask_receipt::Told;
         let told = match receipt.told {
-            Some(Told::Policy(told)) => AskTold::Policy(ActionReceipt {
+            Some(Told::Policy(told)) => AskTold::Policy(Box::new(ActionReceipt {
                 action: told.action,
                 resource: told.resource,
                 args_digest: told.args_digest,
@@ -98,7 +98,7 @@ impl AskReceipt {
                 rule_id: told.rule_id,
                 reason: told.reason,
                 constraints: told.constraints.map(json_of_struct).map(Constraints::of).unwrap_or_default(),
-            }),
+            })),
             Some(Told::Budget(told)) => AskTold::Budget(BudgetReceipt {
                 dimension: told.dimension,
                 asked: told.asked,

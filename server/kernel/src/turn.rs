@@ -194,6 +194,7 @@ impl View {
             return false;
         }
         change(job);
+        let has_family = job.family().is_some();
         turn.touch(key, 1);
         let after = job.state.kind();
         if before == StateKind::AwaitingApproval || after == StateKind::AwaitingApproval {
@@ -201,7 +202,7 @@ impl View {
         }
         if after.is_terminal() && !before.is_terminal() {
             self.set_expiry(key, after);
-            if self.job(key).is_some_and(|job| job.family().is_some()) {
+            if has_family {
                 turn.ended.push(key);
             }
         }

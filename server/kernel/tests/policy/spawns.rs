@@ -225,7 +225,7 @@ fn as_many_end_together_as_fit_one_commit() {
     let under = made[0];
     let own = child(under, &kit, "child", None);
     made.extend(spawn(&mut kit, under, "1", &vec![own.clone(); 255], CLOSE));
-    let (reason, message) = refused(&mut kit, under, "2", &[own.clone()], CLOSE);
+    let (reason, message) = refused(&mut kit, under, "2", std::slice::from_ref(&own), CLOSE);
     assert_eq!(reason, Reason::TooMany);
     assert!(message.contains("4096"), "{message}");
     assert_eq!(spawn(&mut kit, under, "2", &[own], GO_ON).len(), 1);

@@ -1,12 +1,8 @@
 //! Approvals by the command line and by the SDK, on a real server that is killed while people think.
 
+use crate::{cli, count, document, start};
 use coretex_sdk::{ApprovalState, Ctx, HandlerError, JobRequest, JobState, Payload, Worker};
-use coretex_testkit::ServerProcess;
-use serde_json::Value;
-use std::process::{Command, Stdio};
 use std::time::Duration;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_coretex");
 
 const RULES: &str = "
 name: default
@@ -16,20 +12,8 @@ rules:
       approval: { approvers: [oncall], expires: 1h } }
 ";
 
-/// Exit code, standard output, standard error.
-fn approval(addr: &str, args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(BINARY);
-    command.arg("approval").args(args).args(["--addr", addr]).stdin(Stdio::null());
-    command.env_remove("CORETEX_NAMESPACE").env_remove("CORETEX_API_KEY");
-    let output = command.output().expect("it runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
-}
-
-fn document(addr: &str, args: &[&str]) -> Value {
-    let (code, out, why) = approval(addr, &[args, &["-o", "json"]].concat());
-    assert_eq!(code, 0, "{args:?}: {why}");
-    serde_json::from_str(&out).expect("a document")
+async fn approval(addr: &str, args: &[&str]) -> (i32, String, String) {
+    cli(addr, &[&["approval"], args].concat()).await
 }
 
 async fn echo(_: Ctx, input: Payload) -> Result<Payload, HandlerError> {
@@ -41,44 +25,40 @@ async fn what_waits_for_people_waits_through_a_kill_and_runs_after_their_yes() {
     let directory = tempfile::tempdir().expect("temp dir");
     let rules = directory.path().join("rules.yaml");
     std::fs::write(&rules, RULES).expect("written");
-    let builder = ServerProcess::builder().unwrap_or_else(|error| panic!("{error}")).binary(BINARY);
-    let builder = builder.directory(directory.path().join("store"));
-    let builder = builder.set("policy.file", &rules.display().to_string());
-    let server = builder.start().await.expect("server");
-    let client = server.client().await.expect("client");
+    let (mut server, client) = start(&[("policy.file", &rules.display().to_string())]).await;
+    let addr = server.url();
     for name in ["yes", "no", "edit"] {
         let request = JobRequest::new("job.deploy").job_id(name).json(&serde_json::json!({"to": name}));
         client.submit(request.expect("JSON")).await.expect("accepted");
     }
     // SIGKILL, and the same server again.
-    let server = server.restart().await.expect("server");
-    let addr = server.addr();
-    let client = server.client().await.expect("client");
+    server.kill();
+    server.restart().await;
     assert_eq!(client.get("yes").await.expect("a job").state, JobState::AwaitingApproval);
-    let listed = document(&addr, &["list", "--topic", "job.deploy", "--oldest-first"]);
+    let listed = document(&addr, &["approval", "list", "--topic", "job.deploy", "--oldest-first"]).await;
     let ids: Vec<_> =
         listed["approvals"].as_array().expect("a list").iter().map(|a| &a["approval_id"]).collect();
     assert_eq!(ids, ["apr_1_yes", "apr_1_no", "apr_1_edit"]);
-    let (_, table, _) = approval(&addr, &["list", "--mine"]);
+    let (_, table, _) = approval(&addr, &["list", "--mine"]).await;
     assert!(
         table.contains("0 of 1") && table.contains("oncall") && table.contains("somebody must look"),
         "{table}"
     );
-    let (_, shown, _) = approval(&addr, &["get", "apr_1_yes"]);
+    let (_, shown, _) = approval(&addr, &["get", "apr_1_yes"]).await;
     assert!(shown.contains("default/look") && shown.contains(r#"{"to":"yes"}"#), "{shown}");
 
-    let (code, told, warned) = approval(&addr, &["approve", "apr_1_yes", "--comment", "looks good"]);
+    let (code, told, warned) = approval(&addr, &["approve", "apr_1_yes", "--comment", "looks good"]).await;
     assert_eq!((code, told.as_str()), (0, "apr_1_yes  APPROVED, 1 of 1 approvals, job yes is SCHEDULED\n"));
     assert!(warned.contains("nobody is asked to log in"), "{warned}");
-    let (code, told, _) = approval(&addr, &["reject", "apr_1_no", "--comment", "not now"]);
+    let (code, told, _) = approval(&addr, &["reject", "apr_1_no", "--comment", "not now"]).await;
     assert_eq!((code, told.as_str()), (0, "apr_1_no  REJECTED, 0 of 1 approvals, job no is DENIED\n"));
-    let edited = document(&addr, &["approve", "apr_1_edit", "--data", r#"{"to":"test"}"#]);
+    let edited = document(&addr, &["approval", "approve", "apr_1_edit", "--data", r#"{"to":"test"}"#]).await;
     assert_eq!(edited["approval"]["approval_id"], "apr_2_edit");
     assert_eq!(edited["approval"]["state"], "APPROVAL_STATE_APPROVED");
 
     // Killed between the yes and the work.
-    let server = server.restart().await.expect("server");
-    let client = server.client().await.expect("client");
+    server.kill();
+    server.restart().await;
     let worker = Worker::builder(&client).bind_fn("job.deploy", echo).build().expect("worker");
     let serving = tokio::spawn(worker.run_until(std::future::pending::<()>()));
     let wait = Duration::from_secs(30);
@@ -89,18 +69,19 @@ async fn what_waits_for_people_waits_through_a_kill_and_runs_after_their_yes() {
     assert_eq!((told.state, told.note.as_str()), (ApprovalState::Rejected, "by anonymous: not now"));
     assert_eq!(job.and_then(|job| job.failure).map(|failure| failure.kind), Some("APPROVAL_REJECTED".into()));
 
-    let (code, _, why) = approval(&server.addr(), &["approve", "apr_1_no"]);
+    let (code, _, why) = approval(&addr, &["approve", "apr_1_no"]).await;
     assert!(code == 1 && why.contains("APPROVAL_DECIDED") && why.contains("REJECTED: by anonymous"), "{why}");
-    let (code, _, why) = approval(&server.addr(), &["delegate", "apr_1_no", "--to", "bob"]);
+    let (code, _, why) = approval(&addr, &["delegate", "apr_1_no", "--to", "bob"]).await;
     assert!(code == 1 && why.contains("APPROVAL_DECIDED"), "{why}");
     assert_eq!(
         client.approve("apr_1_yes", "").await.expect("a repeat").approval.state,
         ApprovalState::Approved
     );
-    let (code, _, why) = approval(&server.addr(), &["get", "apr_1_nobody"]);
+    let (code, _, why) = approval(&addr, &["get", "apr_1_nobody"]).await;
     assert!(code == 1 && why.contains("APPROVAL_NOT_FOUND"), "{why}");
-    let all = document(&server.addr(), &["list", "--any-state"]);
+    let all = document(&addr, &["approval", "list", "--any-state"]).await;
     assert_eq!(all["approvals"].as_array().map(Vec::len), Some(4));
-    assert_eq!(document(&server.addr(), &["list"])["approvals"].as_array().map(Vec::len), Some(0));
+    assert_eq!(document(&addr, &["approval", "list"]).await["approvals"].as_array().map(Vec::len), Some(0));
     serving.abort();
+    count();
 }

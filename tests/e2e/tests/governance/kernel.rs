@@ -1,14 +1,12 @@
 //! A policy kernel in another process: it judges, it dies, jobs wait, it comes back, they go on.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+use crate::{count, start};
+use coretex_e2e::process::{coretex, free_port};
 use coretex_sdk::raw::v1;
 use coretex_sdk::{Ctx, HandlerError, JobRequest, JobState, Payload, Worker};
-use coretex_testkit::ServerProcess;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_coretex");
 const WAIT: Duration = Duration::from_secs(60);
 
 const RULES: &str = r#"
@@ -36,7 +34,7 @@ impl Kernel {
         let listen = format!("127.0.0.1:{port}");
         let store = format!("file:{}", directory.join("kernel").display());
         let policy = format!("policy.file={}", file.display());
-        let child = Command::new(BINARY)
+        let child = coretex()
             .args(["safety", "serve", "--dev", "--listen", &listen, "--store", &store, "--set", &policy])
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(directory.join("kernel.log")).unwrap())
@@ -64,10 +62,6 @@ impl Drop for Kernel {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 async fn until(client: &coretex_sdk::Client, id: &str, wanted: JobState) -> coretex_sdk::Job {
     let end = Instant::now() + WAIT;
     loop {
@@ -86,9 +80,7 @@ async fn jobs_wait_while_the_kernel_is_dead_and_go_on_when_it_returns() {
     let port = free_port();
     let kernel = Kernel::start(port, directory.path(), RULES);
     let url = format!("http://127.0.0.1:{port}");
-    let builder = ServerProcess::builder().unwrap().binary(BINARY).directory(directory.path().join("server"));
-    let server = builder.set("policy.kernel", &url).start().await.unwrap();
-    let client = server.client().await.unwrap();
+    let (server, client) = start(&[("policy.kernel", &url)]).await;
 
     // It judges, with all that comes with a verdict.
     let mail = client.submit(JobRequest::new("job.mail")).await.unwrap();
@@ -139,6 +131,8 @@ async fn jobs_wait_while_the_kernel_is_dead_and_go_on_when_it_returns() {
     let fax = client.submit(JobRequest::new("job.fax")).await.unwrap();
     until(&client, fax.job_id(), JobState::Denied).await;
     serving.abort();
+    drop(server);
+    count();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,25 +140,19 @@ async fn jobs_that_were_asked_about_when_the_server_was_killed_are_asked_about_a
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
-    let start = async || {
-        let builder =
-            ServerProcess::builder().unwrap().binary(BINARY).directory(directory.path().join("server"));
-        builder.set("policy.kernel", &url).start().await.unwrap()
-    };
-    let mut server = start().await;
-    let client = server.client().await.unwrap();
+    let (mut server, client) = start(&[("policy.kernel", &url)]).await;
     let mut ids = Vec::new();
     for topic in ["job.mail", "job.fine"].into_iter().cycle().take(40) {
         ids.push((topic, client.submit(JobRequest::new(topic)).await.unwrap().job_id().to_owned()));
     }
-    server.kill().await.unwrap();
+    server.kill();
     let _kernel = Kernel::start(port, directory.path(), RULES);
-    let server = start().await;
-    let client = server.client().await.unwrap();
+    server.restart().await;
     for (topic, id) in &ids {
         let wanted = if *topic == "job.mail" { JobState::Denied } else { JobState::Scheduled };
         until(&client, id, wanted).await;
     }
+    count();
 }
 
 #[test]
@@ -174,13 +162,14 @@ fn a_kernel_serves_safety_and_nothing_else() {
     let _kernel = Kernel::start(port, directory.path(), RULES);
     let addr = format!("http://127.0.0.1:{port}");
     let ask = |args: &[&str]| {
-        let output = Command::new(BINARY).args(args).args(["--addr", &addr]).output().unwrap();
+        let output = coretex().args(args).args(["--addr", &addr]).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     let (code, out) = ask(&["policy", "check", "--topic", "job.mail"]);
     assert!(code == Some(0) && out.contains("DENY"), "{out}");
     let (code, out) = ask(&["job", "submit", "--topic", "job.mail"]);
     assert!(code == Some(1) && out.contains("UNKNOWN_METHOD"), "{code:?} {out}");
+    count();
 }
 
 #[test]
@@ -192,7 +181,7 @@ fn a_server_has_one_judge() {
     let start = |command: &[&str], more: &[&str]| {
         let sets = more.iter().flat_map(|set| ["--set", set]);
         let args = ["--store", "memory:", "--listen", "127.0.0.1:0"];
-        let output = Command::new(BINARY).args(command).args(args).args(sets).output().unwrap();
+        let output = coretex().args(command).args(args).args(sets).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (code, why) = start(&["dev"], &[&policy, "policy.kernel=http://127.0.0.1:7171"]);
@@ -201,4 +190,5 @@ fn a_server_has_one_judge() {
     assert!(code == Some(78) && why.contains("R10"), "{why}");
     let (code, why) = start(&["server"], &["policy.kernel=http://safety.example.org:7171"]);
     assert!(code == Some(78) && why.contains("R9"), "{why}");
+    count();
 }
