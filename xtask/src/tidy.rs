@@ -12,7 +12,8 @@ const LAW: &[(&str, &[&str])] = &[
     ("coretex-contract", &[]),
     ("coretex-domain", &[]),
     ("coretex-kernel", &["coretex-domain"]),
-    ("coretex-policy", &["coretex-domain"]),
+    ("coretex-cel", &["coretex-domain"]),
+    ("coretex-policy", &["coretex-cel", "coretex-domain"]),
     ("coretex-ports", &["coretex-domain"]),
     ("coretex-records", &["coretex-domain", "coretex-ports"]),
     ("coretex-conformance", &["coretex-domain", "coretex-ports"]),
@@ -36,6 +37,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "coretex-kernel",
         &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],
     ),
+    ("coretex-cel", &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"]),
     (
         "coretex-policy",
         &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],

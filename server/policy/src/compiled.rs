@@ -6,8 +6,8 @@
 //! allow; for allow_with_constraints the answer is deny, since neither reading would be safe.
 
 use crate::bundle::{Bundle, Rule};
-use crate::cel::Inputs;
 use crate::facts::Facts;
+use crate::inputs::Inputs;
 use crate::outcome::{Outcome, Ruling};
 use coretex_domain::limits::KEY_LEN_MAX;
 use coretex_domain::policy::Verdict;

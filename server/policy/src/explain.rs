@@ -1,10 +1,10 @@
 //! Every rule considered for a job, in order, and what became of it.
 
 use crate::bundle::{Match, word};
-use crate::cel::Inputs;
 use crate::compiled::{Asked, Compiled};
 use crate::facts::Facts;
 use crate::glob::Glob;
+use crate::inputs::Inputs;
 use crate::matching::Key;
 use coretex_domain::names::shown;
 use coretex_domain::policy::Verdict;

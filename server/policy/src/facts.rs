@@ -33,7 +33,6 @@ impl<'a> Facts<'a> {
 
     /// True if the payload is declared as JSON, or as any type that is written in it.
     pub fn is_json(&self) -> bool {
-        let name = self.content_type.split(';').next().unwrap_or_default().trim();
-        name.eq_ignore_ascii_case("application/json") || name.to_ascii_lowercase().ends_with("+json")
+        coretex_cel::is_json(self.content_type)
     }
 }

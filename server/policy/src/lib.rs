@@ -24,13 +24,13 @@
 
 mod bundle;
 mod canonical;
-mod cel;
 mod compiled;
 mod condition;
 mod diff;
 mod explain;
 mod facts;
 mod glob;
+mod inputs;
 pub mod limits;
 mod lint;
 mod matching;

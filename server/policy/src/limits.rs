@@ -23,18 +23,13 @@ pub const PATTERN_STARS_MAX: usize = 8;
 /// Problems told at once; a text with more of them has one cause.
 pub const PROBLEMS_MAX: usize = 100;
 
-/// Largest text of one expression, and the largest payload one may look into, bytes.
-pub const EXPRESSION_BYTES_MAX: usize = 64 << 10;
+pub use coretex_cel::limits::EXPRESSION_BYTES_MAX;
 /// Largest payload whose inside an expression may read, bytes. Its size can be read whatever it is.
 pub const PAYLOAD_READ_MAX: usize = 64 << 10;
-/// Steps one evaluation may take; also the most nodes of an expression.
+/// Steps one evaluation may take.
 pub const EXPRESSION_COST_MAX: u32 = 10_000;
 /// Steps all expressions of one judgement may take together, however many rules there are.
 pub const JUDGEMENT_COST_MAX: u32 = 100_000;
-/// Nesting of an expression. Keeps evaluation within a small stack.
-pub const EXPRESSION_DEPTH_MAX: u32 = 32;
-/// Compiled size of the pattern of one `matches`, bytes.
-pub const REGEX_BYTES_MAX: usize = 256 << 10;
 
 pub const QUORUM_MAX: u64 = 16;
 pub use coretex_domain::limits::APPROVAL_EXPIRES_DEFAULT;

@@ -1,10 +1,11 @@
 //! Words of an expression. In: a text. Out: its words with their places. Refused: what is no word of the language.
 
-use super::Mistake;
+use crate::expression::Mistake;
+use crate::limits::EXPRESSION_BYTES_MAX;
 use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Word {
+pub(crate) enum Word {
     Int(i64),
     /// 2^63, which only a minus in front makes a number.
     IntBeyond,
@@ -15,9 +16,9 @@ pub(super) enum Word {
     End,
 }
 
-pub(super) struct Placed {
-    pub(super) at: usize,
-    pub(super) word: Word,
+pub(crate) struct Placed {
+    pub(crate) at: usize,
+    pub(crate) word: Word,
 }
 
 /// Longest first.
@@ -26,36 +27,52 @@ const SIGNS: &[&str] = &[
     "[", "]", "{", "}",
 ];
 
-pub(super) fn words(text: &str) -> Result<Vec<Placed>, Mistake> {
+/// The words of a whole text, or of one up to the brace that closes a `${`; and where they end.
+pub(crate) fn words(text: &str, is_embedded: bool) -> Result<(Vec<Placed>, usize), Mistake> {
     let mut found = Vec::new();
-    let mut at = 0;
+    let (mut at, mut open) = (0, 0u32);
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
-        let (word, length) = if c.is_whitespace() {
+        if c.is_whitespace() {
             at += c.len_utf8();
-            continue;
         } else if rest.starts_with("//") {
             at += rest.find('\n').unwrap_or(rest.len());
-            continue;
-        } else if c.is_ascii_digit() || (c == '.' && rest[1..].starts_with(|d: char| d.is_ascii_digit())) {
-            number(rest).map_err(|message| Mistake { at, message })?
-        } else if let Some((word, length)) =
-            text_literal(rest).map_err(|(by, message)| Mistake { at: at + by, message })?
-        {
-            (word, length)
-        } else if c.is_ascii_alphabetic() || c == '_' {
-            let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
-            (Word::Name(rest[..length].into()), length)
-        } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-            (Word::Sign(sign), sign.len())
         } else {
-            return Err(Mistake { at, message: format!("{c:?} is no part of an expression") });
-        };
-        found.push(Placed { at, word });
-        at += length;
+            let (word, length) = word(rest, c).map_err(|mistake| mistake.after(at))?;
+            match word {
+                Word::Sign("{") => open += 1,
+                Word::Sign("}") if open > 0 => open -= 1,
+                Word::Sign("}") if is_embedded => break,
+                _ => {}
+            }
+            found.push(Placed { at, word });
+            at += length;
+        }
+        if at > EXPRESSION_BYTES_MAX {
+            let message = format!("the expression has more than {EXPRESSION_BYTES_MAX} bytes");
+            return Err(Mistake { at: 0, message });
+        }
     }
-    found.push(Placed { at: text.len(), word: Word::End });
-    Ok(found)
+    found.push(Placed { at, word: Word::End });
+    Ok((found, at))
+}
+
+/// The word a text begins with, and its length.
+fn word(rest: &str, c: char) -> Result<(Word, usize), Mistake> {
+    if c.is_ascii_digit() || (c == '.' && rest[1..].starts_with(|d: char| d.is_ascii_digit())) {
+        return number(rest).map_err(|message| Mistake { at: 0, message });
+    }
+    if let Some(found) = text_literal(rest).map_err(|(at, message)| Mistake { at, message })? {
+        return Ok(found);
+    }
+    if c.is_ascii_alphabetic() || c == '_' {
+        let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+        return Ok((Word::Name(rest[..length].into()), length));
+    }
+    match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
+        Some(sign) => Ok((Word::Sign(sign), sign.len())),
+        None => Err(Mistake { at: 0, message: format!("{c:?} is no part of an expression") }),
+    }
 }
 
 fn number(rest: &str) -> Result<(Word, usize), String> {

@@ -1,11 +1,13 @@
 //! Equality and order of values, paid for by what is looked at.
 
-use super::eval::{Fault, Meter};
-use super::value::Value;
+use crate::fault::Fault;
+use crate::items::Items;
+use crate::purse::Meter;
+use crate::value::Value;
 use std::cmp::Ordering;
 
 /// Numbers of both kinds compare by value; other kinds differ from one another.
-pub(super) fn equal<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter) -> Result<bool, Fault> {
+pub(crate) fn equal<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter<'_>) -> Result<bool, Fault> {
     meter.pay(1)?;
     let (left, right) = (left.clone().opened()?, right.clone().opened()?);
     if let (Some(left), Some(right)) = (left.text(), right.text()) {
@@ -33,11 +35,10 @@ pub(super) fn equal<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter) 
         }
         return Ok(true);
     }
-    let (Some(keys), Some(_)) = (left.keys(), right.keys()) else { return Ok(false) };
-    if left.count() != right.count() {
+    if !left.is_map() || !right.is_map() || left.count() != right.count() {
         return Ok(false);
     }
-    for key in keys {
+    for key in Items::of(&left).into_iter().flatten() {
         let (one, other) = (entry(&left, &key, meter)?, entry(&right, &key, meter)?);
         match (one, other) {
             (Some(one), Some(other)) if equal(&one, &other, meter)? => {}
@@ -48,10 +49,10 @@ pub(super) fn equal<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter) 
 }
 
 /// Order of two values, if they have one.
-pub(super) fn order(
+pub(crate) fn order(
     left: &Value<'_>,
     right: &Value<'_>,
-    meter: &mut Meter,
+    meter: &mut Meter<'_>,
 ) -> Result<Option<Ordering>, Fault> {
     let (left, right) = (left.clone().opened()?, right.clone().opened()?);
     if let (Some(left), Some(right)) = (left.text(), right.text()) {
@@ -63,7 +64,7 @@ pub(super) fn order(
     }
     match order_of_numbers(&left, &right) {
         Some(order) => Ok(order),
-        None => Err(Fault::new(format!("{} and {} have no order", left.kind(), right.kind()))),
+        None => Err(Fault::new(format!("{} and {} have no order", left.told(), right.told()))),
     }
 }
 
@@ -98,10 +99,10 @@ fn int_to_double(int: i64, double: f64) -> Option<Ordering> {
 }
 
 /// What a map has under a key. A key that no map can have is simply not there.
-pub(super) fn entry<'a>(
+pub(crate) fn entry<'a>(
     map: &Value<'a>,
     key: &Value<'a>,
-    meter: &mut Meter,
+    meter: &mut Meter<'_>,
 ) -> Result<Option<Value<'a>>, Fault> {
     meter.pay(1)?;
     match map {
@@ -111,7 +112,8 @@ pub(super) fn entry<'a>(
             let found = labels.iter().find(|(known, _)| **known == *key);
             Ok(found.map(|(_, value)| Value::Text(value)))
         }
-        Value::Map(entries) => {
+        Value::Table(table) => Ok(key.text().and_then(|key| table.get(key))),
+        Value::Map(entries, _) => {
             for (known, value) in entries.iter() {
                 if equal(known, key, meter)? {
                     return Ok(Some(value.clone()));
@@ -119,6 +121,6 @@ pub(super) fn entry<'a>(
             }
             Ok(None)
         }
-        other => Err(Fault::new(format!("{} has no fields", other.kind()))),
+        other => Err(Fault::new(format!("{} has no fields", other.told()))),
     }
 }

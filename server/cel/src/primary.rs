@@ -1,30 +1,35 @@
-//! The strongest parts of an expression: literals, names, fields, calls and macros, all resolved here.
+//! The strongest parts of an expression: literals, fields, calls and macros, all resolved here.
 
-use super::Mistake;
-use super::lex::Word;
-use super::node::{Fold, FoldKind, Form, Function, JobField, Node};
-use super::parse::{Parser, shown};
+use crate::expression::Mistake;
+use crate::lex::Word;
 use crate::limits::REGEX_BYTES_MAX;
+use crate::names::{cut, listed};
+use crate::node::{Fold, Form, Node};
+use crate::operator::{FoldKind, Function};
+use crate::parse::{Parser, shown};
+use crate::scope::Source;
 use coretex_domain::nearest::hint;
 use regex::RegexBuilder;
 use std::sync::Arc;
 
 impl Parser {
     /// A part and what follows it: fields, calls and indexes.
-    pub(super) fn member(&mut self) -> Result<Node, Mistake> {
+    pub(crate) fn member(&mut self) -> Result<Node, Mistake> {
         let mut node = self.primary()?;
         loop {
             if self.take(".") {
+                let at = self.place();
                 let name = self.name("the name of a field or function")?;
                 node = if self.take("(") {
-                    self.call_on(node, &name)?
+                    self.call_on(at, node, &name)?
                 } else {
-                    self.node(Form::Select(Box::new(node), name))?
+                    self.node(at, Form::Select(Box::new(node), name))?
                 };
             } else if self.take("[") {
+                let at = self.place_back(1);
                 let key = self.expression()?;
                 self.expect("]")?;
-                node = self.node(Form::Index(Box::new(node), Box::new(key)))?;
+                node = self.node(at, Form::Index(Box::new(node), Box::new(key)))?;
             } else {
                 return Ok(node);
             }
@@ -32,7 +37,7 @@ impl Parser {
     }
 
     fn primary(&mut self) -> Result<Node, Mistake> {
-        let word = self.word().clone();
+        let (at, word) = (self.place(), self.word().clone());
         match word {
             Word::Int(value) => self.literal(Form::Int(value)),
             Word::Double(value) => self.literal(Form::Double(value)),
@@ -50,7 +55,7 @@ impl Parser {
             Word::Sign("[") => {
                 self.advance();
                 let items = self.until("]", |parser| parser.expression())?;
-                self.node(Form::List(items))
+                self.node(at, Form::List(items))
             }
             Word::Sign("{") => {
                 self.advance();
@@ -59,7 +64,7 @@ impl Parser {
                     parser.expect(":")?;
                     Ok((key, parser.expression()?))
                 })?;
-                self.node(Form::Map(entries))
+                self.node(at, Form::Map(entries))
             }
             word @ (Word::Sign(_) | Word::End) => {
                 Err(self.wrong(format!("a value is expected, not {}", shown(&word))))
@@ -68,8 +73,9 @@ impl Parser {
     }
 
     fn literal(&mut self, form: Form) -> Result<Node, Mistake> {
+        let at = self.place();
         self.advance();
-        self.node(form)
+        self.node(at, form)
     }
 
     /// Things with commas between them, the last of which may be followed by one.
@@ -89,7 +95,7 @@ impl Parser {
         Ok(items)
     }
 
-    fn name(&mut self, what: &str) -> Result<Arc<str>, Mistake> {
+    pub(crate) fn name(&mut self, what: &str) -> Result<Arc<str>, Mistake> {
         match self.word().clone() {
             Word::Name(name) => {
                 self.advance();
@@ -99,76 +105,28 @@ impl Parser {
         }
     }
 
-    fn named(&mut self, name: &Arc<str>) -> Result<Node, Mistake> {
-        self.advance();
-        if self.take("(") {
-            return self.call(name);
-        }
-        if let Some(number) = self.names.iter().rposition(|known| known == name) {
-            return self.node(Form::Name(number));
-        }
-        match &**name {
-            "true" => self.node(Form::Bool(true)),
-            "false" => self.node(Form::Bool(false)),
-            "null" => self.node(Form::Null),
-            "config" => self.node(Form::Config),
-            "job" => self.job_field(),
-            unknown => {
-                let known = ["job", "config", "true", "false", "null"];
-                let names = self.names.iter().map(|name| &**name).chain(known);
-                let message = format!(
-                    "there is no `{}`; the names are `job` and `config`{}",
-                    cut(unknown),
-                    hint(unknown, names)
-                );
-                Err(self.wrong_before(message))
-            }
-        }
-    }
-
-    fn job_field(&mut self) -> Result<Node, Mistake> {
-        let known = || JobField::ALL.iter().map(|(name, _)| *name);
-        if !matches!((self.word(), self.word_after()), (Word::Sign("."), Word::Name(_))) {
-            return Err(self.wrong_before(format!("`job` is read by its fields: {}", listed(known()))));
-        }
-        self.advance();
-        let name = self.name("a field of the job")?;
-        match JobField::ALL.iter().find(|(known, _)| *known == &*name) {
-            Some((_, field)) => self.node(Form::Job(*field)),
-            None => {
-                let message = format!(
-                    "`job` has no field `{}`; its fields are {}{}",
-                    cut(&name),
-                    listed(known()),
-                    hint(&name, known())
-                );
-                Err(self.wrong_before(message))
-            }
-        }
-    }
-
     /// `f(…)`, its parenthesis already read.
-    fn call(&mut self, name: &str) -> Result<Node, Mistake> {
+    pub(crate) fn call(&mut self, at: u32, name: &str) -> Result<Node, Mistake> {
         if name == "has" {
-            return self.has();
+            return self.has(at);
         }
         self.known_function(name, false)?;
         let args = self.until(")", |parser| parser.expression())?;
-        self.function(name, args, false)
+        self.function(at, name, args, false)
     }
 
     /// `x.f(…)`, its parenthesis already read.
-    fn call_on(&mut self, target: Node, name: &str) -> Result<Node, Mistake> {
+    fn call_on(&mut self, at: u32, target: Node, name: &str) -> Result<Node, Mistake> {
         if let Some(kind) = FoldKind::find(name) {
-            return self.fold(kind, target);
+            return self.fold(at, kind, target);
         }
         if name == "matches" {
-            return self.matches(target);
+            return self.matches(at, target);
         }
         self.known_function(name, true)?;
         let mut args = self.until(")", |parser| parser.expression())?;
         args.insert(0, target);
-        self.function(name, args, true)
+        self.function(at, name, args, true)
     }
 
     fn known_function(&self, name: &str, on_target: bool) -> Result<(), Mistake> {
@@ -197,7 +155,7 @@ impl Parser {
         Err(self.wrong_back(2, text))
     }
 
-    fn function(&mut self, name: &str, args: Vec<Node>, on_target: bool) -> Result<Node, Mistake> {
+    fn function(&mut self, at: u32, name: &str, args: Vec<Node>, on_target: bool) -> Result<Node, Mistake> {
         let found = Function::ALL.iter().find(|(known, ..)| *known == name);
         let Some((_, function, count, ..)) = found else {
             return Err(self.wrong_before(format!("there is no function `{}`", cut(name))));
@@ -207,23 +165,22 @@ impl Parser {
             let (wanted, got) = (count - target, args.len() - target);
             return Err(self.wrong_before(format!("`{name}` takes {wanted} arguments here, not {got}")));
         }
-        self.node(Form::Call(*function, args))
+        self.node(at, Form::Call(*function, args))
     }
 
-    fn has(&mut self) -> Result<Node, Mistake> {
+    fn has(&mut self, at: u32) -> Result<Node, Mistake> {
         let of = self.expression()?;
         self.expect(")")?;
         match of.form {
-            Form::Select(of, field) => self.node(Form::Has(of, field)),
-            // The fields of a job are always there, unset ones as empty.
-            Form::Job(_) => self.node(Form::Bool(true)),
-            _ => Err(self.wrong_before("`has` takes a field, as in has(job.labels.env)".into())),
+            Form::Select(of, field) => self.node(at, Form::Has(of, field)),
+            Form::Root(Source { field: Some(_), .. }) => self.node(at, Form::Bool(true)),
+            _ => Err(self.wrong_before("`has` takes a field, as in has(config.limit)".into())),
         }
     }
 
-    fn fold(&mut self, kind: FoldKind, over: Node) -> Result<Node, Mistake> {
+    fn fold(&mut self, at: u32, kind: FoldKind, over: Node) -> Result<Node, Mistake> {
         let name = self.name("the name of a variable")?;
-        if ["job", "config", "true", "false", "null", "in"].contains(&&*name) {
+        if self.is_taken(&name) {
             return Err(self.wrong_before(format!("`{name}` is taken; give the variable another name")));
         }
         self.expect(",")?;
@@ -242,15 +199,14 @@ impl Parser {
                 return Err(self.wrong_before("this macro takes a variable and one expression".into()));
             }
         };
-        self.node(Form::Fold(Box::new(Fold { kind, over, name: number, claim, made })))
+        self.node(at, Form::Fold(Box::new(Fold { kind, over, name: number, claim, made })))
     }
 
-    fn matches(&mut self, target: Node) -> Result<Node, Mistake> {
+    fn matches(&mut self, at: u32, target: Node) -> Result<Node, Mistake> {
         let Word::Text(pattern) = self.word().clone() else {
-            return Err(self.wrong(
-                "`matches` takes its pattern as a text in quotes, so that it is checked when the rule is"
-                    .into(),
-            ));
+            let told =
+                "`matches` takes its pattern as a text in quotes, so that it is checked before it is used";
+            return Err(self.wrong(told.into()));
         };
         let built =
             RegexBuilder::new(&pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
@@ -260,14 +216,6 @@ impl Parser {
         })?;
         self.advance();
         self.expect(")")?;
-        self.node(Form::Matches(Box::new(target), regex))
+        self.node(at, Form::Matches(Box::new(target), regex))
     }
-}
-
-fn cut(text: &str) -> &str {
-    text.get(..64).unwrap_or(text)
-}
-
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

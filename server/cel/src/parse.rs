@@ -1,18 +1,21 @@
 //! From words to a tree: operators by their strength. Every descent is counted, so no text can end the stack.
 
-use super::lex::{Placed, Word, words};
-use super::node::{Form, Node, Operator};
-use super::{Expression, Mistake};
-use crate::limits::{EXPRESSION_BYTES_MAX, EXPRESSION_COST_MAX, EXPRESSION_DEPTH_MAX};
+use crate::expression::{Expression, Mistake};
+use crate::lex::{Placed, Word, words};
+use crate::limits::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_PARTS_MAX};
+use crate::node::{Form, Node};
+use crate::operator::Operator;
+use crate::scope::Scope;
 use std::sync::Arc;
 
-pub(super) struct Parser {
+pub(crate) struct Parser {
+    pub(crate) scope: &'static Scope,
     words: Vec<Placed>,
     next: usize,
     descents: u32,
     nodes: u32,
     /// Variables in force, outermost first.
-    pub(super) names: Vec<Arc<str>>,
+    pub(crate) names: Vec<Arc<str>>,
     names_max: usize,
 }
 
@@ -31,25 +34,37 @@ const LEVELS: &[&[(&str, Operator)]] = &[
     &[("*", Operator::Multiply), ("/", Operator::Divide), ("%", Operator::Remainder)],
 ];
 
-pub(super) fn parse(text: &str) -> Result<Expression, Mistake> {
+pub(crate) fn parse(text: &str, scope: &'static Scope) -> Result<Expression, Mistake> {
     if text.len() > EXPRESSION_BYTES_MAX {
         let message = format!("the expression has {} bytes, at most {EXPRESSION_BYTES_MAX}", text.len());
         return Err(Mistake { at: 0, message });
     }
-    if text.trim().is_empty() {
+    whole(words(text, false)?.0, scope)
+}
+
+/// Reads an expression up to the brace that closes it, and says where that is; nothing if it is not closed.
+pub(crate) fn embedded(text: &str, scope: &'static Scope) -> Result<Option<(Expression, usize)>, Mistake> {
+    let (words, end) = words(text, true)?;
+    if end == text.len() {
+        return Ok(None);
+    }
+    Ok(Some((whole(words, scope)?, end)))
+}
+
+fn whole(words: Vec<Placed>, scope: &'static Scope) -> Result<Expression, Mistake> {
+    if let [Placed { word: Word::End, .. }] | [] = words.as_slice() {
         return Err(Mistake { at: 0, message: "the expression is empty".into() });
     }
-    let words = words(text)?;
-    let mut parser = Parser { words, next: 0, descents: 0, nodes: 0, names: Vec::new(), names_max: 0 };
+    let mut parser = Parser { scope, words, next: 0, descents: 0, nodes: 0, names: Vec::new(), names_max: 0 };
     let root = parser.expression()?;
     match parser.word() {
-        Word::End => Ok(Expression { root, names_max: parser.names_max }),
+        Word::End => Ok(Expression { root, names_max: parser.names_max, scope }),
         word => Err(parser.wrong(format!("{} is not expected here", shown(word)))),
     }
 }
 
 /// A word for a message.
-pub(super) fn shown(word: &Word) -> String {
+pub(crate) fn shown(word: &Word) -> String {
     match word {
         Word::Int(value) => format!("`{value}`"),
         Word::IntBeyond => "`9223372036854775808`".into(),
@@ -62,17 +77,18 @@ pub(super) fn shown(word: &Word) -> String {
 }
 
 impl Parser {
-    pub(super) fn expression(&mut self) -> Result<Node, Mistake> {
+    pub(crate) fn expression(&mut self) -> Result<Node, Mistake> {
         self.descents += 1;
         if self.descents > EXPRESSION_DEPTH_MAX {
             return Err(self.too_deep());
         }
         let asked = self.sides("||")?;
+        let at = self.place();
         let node = if self.take("?") {
             let yes = self.sides("||")?;
             self.expect(":")?;
             let no = self.expression()?;
-            self.node(Form::If(Box::new([asked, yes, no])))?
+            self.node(at, Form::If(Box::new([asked, yes, no])))?
         } else {
             asked
         };
@@ -88,20 +104,21 @@ impl Parser {
         if !self.at(sign) {
             return Ok(first);
         }
-        let mut sides = vec![first];
+        let (at, mut sides) = (self.place(), vec![first]);
         while self.take(sign) {
             sides.push(read(self)?);
         }
-        self.node(if is_or { Form::Or(sides) } else { Form::And(sides) })
+        self.node(at, if is_or { Form::Or(sides) } else { Form::And(sides) })
     }
 
     /// Operators of at least this strength; one frame for a whole chain, so that depth is what is nested.
     fn binary(&mut self, least: usize) -> Result<Node, Mistake> {
         let mut left = self.unary()?;
         while let Some((level, operator)) = self.operator().filter(|(level, _)| *level >= least) {
+            let at = self.place();
             self.next += 1;
             let right = self.binary(level + 1)?;
-            left = self.node(Form::Binary(operator, Box::new(left), Box::new(right)))?;
+            left = self.node(at, Form::Binary(operator, Box::new(left), Box::new(right)))?;
         }
         Ok(left)
     }
@@ -125,6 +142,7 @@ impl Parser {
         if !not && !self.at("-") {
             return self.member();
         }
+        let at = self.place();
         self.next += 1;
         self.descents += 1;
         if self.descents > EXPRESSION_DEPTH_MAX {
@@ -132,32 +150,33 @@ impl Parser {
         }
         let node = if !not && matches!(self.word(), Word::IntBeyond) {
             self.next += 1;
-            self.node(Form::Int(i64::MIN))?
+            self.node(at, Form::Int(i64::MIN))?
         } else {
             let of = Box::new(self.unary()?);
-            self.node(if not { Form::Not(of) } else { Form::Negate(of) })?
+            self.node(at, if not { Form::Not(of) } else { Form::Negate(of) })?
         };
         self.descents -= 1;
         Ok(node)
     }
 
     /// Counts a node and measures its depth.
-    pub(super) fn node(&mut self, form: Form) -> Result<Node, Mistake> {
+    pub(crate) fn node(&mut self, at: u32, form: Form) -> Result<Node, Mistake> {
         self.nodes += 1;
-        if self.nodes > EXPRESSION_COST_MAX {
-            return Err(self.wrong(format!(
-                "the expression has more than {EXPRESSION_COST_MAX} parts, the most it may cost"
-            )));
+        if self.nodes > EXPRESSION_PARTS_MAX {
+            let message =
+                format!("the expression has more than {EXPRESSION_PARTS_MAX} parts, the most there may be");
+            return Err(self.wrong(message));
         }
-        let below = depth_below(&form);
+        let mut below = 0;
+        form.each_part(&mut |part| below = below.max(part.depth));
         if below >= EXPRESSION_DEPTH_MAX {
             return Err(self.too_deep());
         }
-        Ok(Node { form, depth: below + 1 })
+        Ok(Node { form, at, depth: below + 1 })
     }
 
     /// Reads with one more variable in force.
-    pub(super) fn with_name<T>(
+    pub(crate) fn with_name<T>(
         &mut self,
         name: Arc<str>,
         read: impl FnOnce(&mut Parser) -> Result<T, Mistake>,
@@ -169,29 +188,41 @@ impl Parser {
         found
     }
 
-    pub(super) fn word(&self) -> &Word {
+    /// Byte of the next word.
+    pub(crate) fn place(&self) -> u32 {
+        let at = self.words.get(self.next).or(self.words.last()).map_or(0, |placed| placed.at);
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// Byte of a word that was read, so many back.
+    pub(crate) fn place_back(&self, words: usize) -> u32 {
+        let at = self.words.get(self.next.saturating_sub(words)).map_or(0, |placed| placed.at);
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn word(&self) -> &Word {
         self.words.get(self.next).map_or(&Word::End, |placed| &placed.word)
     }
 
-    pub(super) fn word_after(&self) -> &Word {
+    pub(crate) fn word_after(&self) -> &Word {
         self.words.get(self.next + 1).map_or(&Word::End, |placed| &placed.word)
     }
 
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.next += 1;
     }
 
-    pub(super) fn at(&self, sign: &str) -> bool {
+    pub(crate) fn at(&self, sign: &str) -> bool {
         matches!(self.word(), Word::Sign(found) if *found == sign)
     }
 
-    pub(super) fn take(&mut self, sign: &str) -> bool {
+    pub(crate) fn take(&mut self, sign: &str) -> bool {
         let found = self.at(sign);
         self.next += usize::from(found);
         found
     }
 
-    pub(super) fn expect(&mut self, sign: &str) -> Result<(), Mistake> {
+    pub(crate) fn expect(&mut self, sign: &str) -> Result<(), Mistake> {
         if self.take(sign) {
             return Ok(());
         }
@@ -199,51 +230,21 @@ impl Parser {
     }
 
     /// A mistake at the next word.
-    pub(super) fn wrong(&self, message: String) -> Mistake {
-        let at = self.words.get(self.next).or(self.words.last()).map_or(0, |placed| placed.at);
-        Mistake { at, message }
+    pub(crate) fn wrong(&self, message: String) -> Mistake {
+        Mistake { at: self.place() as usize, message }
     }
 
     /// A mistake at the word before.
-    pub(super) fn wrong_before(&self, message: String) -> Mistake {
+    pub(crate) fn wrong_before(&self, message: String) -> Mistake {
         self.wrong_back(1, message)
     }
 
     /// A mistake some words back.
-    pub(super) fn wrong_back(&self, words: usize, message: String) -> Mistake {
-        let at = self.words.get(self.next.saturating_sub(words)).map_or(0, |placed| placed.at);
-        Mistake { at, message }
+    pub(crate) fn wrong_back(&self, words: usize, message: String) -> Mistake {
+        Mistake { at: self.place_back(words) as usize, message }
     }
 
     fn too_deep(&self) -> Mistake {
         self.wrong(format!("the expression is nested deeper than {EXPRESSION_DEPTH_MAX} levels"))
-    }
-}
-
-fn depth_below(form: &Form) -> u32 {
-    let most = |nodes: &[Node]| nodes.iter().map(|node| node.depth).max().unwrap_or(0);
-    match form {
-        Form::Null
-        | Form::Bool(_)
-        | Form::Int(_)
-        | Form::Double(_)
-        | Form::Text(_)
-        | Form::Job(_)
-        | Form::Config
-        | Form::Name(_) => 0,
-        Form::List(nodes) | Form::And(nodes) | Form::Or(nodes) | Form::Call(_, nodes) => most(nodes),
-        Form::Map(entries) => {
-            entries.iter().map(|(key, value)| key.depth.max(value.depth)).max().unwrap_or(0)
-        }
-        Form::Select(of, _) | Form::Has(of, _) | Form::Not(of) | Form::Negate(of) | Form::Matches(of, _) => {
-            of.depth
-        }
-        Form::Index(left, right) | Form::Binary(_, left, right) => left.depth.max(right.depth),
-        Form::If(parts) => most(&parts[..]),
-        Form::Fold(fold) => {
-            let inner =
-                [&fold.claim, &fold.made].into_iter().flatten().map(|node| node.depth).max().unwrap_or(0);
-            fold.over.depth.max(inner)
-        }
     }
 }

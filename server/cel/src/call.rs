@@ -1,17 +1,20 @@
 //! Functions and arithmetic. Whatever has no exact result is a fault, never a wrapped or rounded number.
 
-use super::eval::{Fault, Meter, steps, wanted};
-use super::node::{Function, Operator};
-use super::value::Value;
+use crate::fault::{Fault, wanted};
+use crate::operator::{Function, Operator};
+use crate::purse::{Meter, steps};
+use crate::value::Value;
 
-pub(super) fn call<'a>(
+pub(crate) fn call<'a>(
     function: Function,
     args: &[Value<'a>],
-    meter: &mut Meter,
+    meter: &mut Meter<'_>,
 ) -> Result<Value<'a>, Fault> {
     let Some(first) = args.first() else { return Err(Fault::new("a function has no argument")) };
-    if let (Function::Size, Value::Payload(inputs)) = (function, first) {
-        return Ok(Value::Int(whole(inputs.bytes())));
+    if let (Function::Size, Value::Lazy(lazy)) = (function, first)
+        && let Some(size) = lazy.size()
+    {
+        return Ok(Value::Int(whole(size)));
     }
     let first = first.clone().opened()?;
     match function {
@@ -46,7 +49,7 @@ pub(super) fn call<'a>(
     }
 }
 
-fn size<'a>(of: &Value<'_>, meter: &mut Meter) -> Result<Value<'a>, Fault> {
+fn size<'a>(of: &Value<'_>, meter: &mut Meter<'_>) -> Result<Value<'a>, Fault> {
     if let Some(text) = of.text() {
         meter.pay_bytes(text.len())?;
         return Ok(Value::Int(whole(text.chars().count())));
@@ -93,7 +96,7 @@ fn string(of: Value<'_>) -> Result<Value<'_>, Fault> {
     })
 }
 
-pub(super) fn negate(of: Value<'_>) -> Result<Value<'_>, Fault> {
+pub(crate) fn negate(of: Value<'_>) -> Result<Value<'_>, Fault> {
     match of {
         Value::Int(value) => {
             value.checked_neg().map(Value::Int).ok_or_else(|| Fault::new("the number is too large"))
@@ -103,11 +106,11 @@ pub(super) fn negate(of: Value<'_>) -> Result<Value<'_>, Fault> {
     }
 }
 
-pub(super) fn arithmetic<'a>(
+pub(crate) fn arithmetic<'a>(
     operator: Operator,
     left: &Value<'a>,
     right: &Value<'a>,
-    meter: &mut Meter,
+    meter: &mut Meter<'_>,
 ) -> Result<Value<'a>, Fault> {
     match (left, right) {
         (Value::Int(left), Value::Int(right)) => whole_numbers(operator, *left, *right),
@@ -120,8 +123,8 @@ pub(super) fn arithmetic<'a>(
 fn mixed(left: &Value<'_>, right: &Value<'_>) -> Fault {
     Fault::new(format!(
         "{} and {} do not go together here; `int`, `double` and `string` convert",
-        left.kind(),
-        right.kind()
+        left.told(),
+        right.told()
     ))
 }
 
@@ -152,7 +155,7 @@ fn doubles<'a>(operator: Operator, left: f64, right: f64) -> Result<Value<'a>, F
 }
 
 /// Texts and lists put together, paid for by their length: doubling over and over ends at the purse.
-fn add<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter) -> Result<Value<'a>, Fault> {
+fn add<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter<'_>) -> Result<Value<'a>, Fault> {
     if let (Some(one), Some(other)) = (left.text(), right.text()) {
         meter.pay_bytes(one.len() + other.len())?;
         return Ok(Value::Made(format!("{one}{other}").into()));
@@ -165,7 +168,7 @@ fn add<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter) -> Result<Val
     let items = |list: &Value<'a>| (0..count(list)).filter_map(|at| list.item(at)).collect::<Vec<_>>();
     let mut all = items(left);
     all.extend(items(right));
-    Ok(Value::List(all.into()))
+    Value::list(all)
 }
 
 fn whole(count: usize) -> i64 {
