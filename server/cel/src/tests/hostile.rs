@@ -7,14 +7,10 @@ use std::time::{Duration, Instant};
 /// Far more than any of them takes, and far less than for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn programs() -> Vec<String> {
-    let chain = |first: &str, link: &str, n: usize| format!("{first}{}", link.repeat(n));
-    let nested = |open: &str, inner: &str, close: &str, n: usize| {
-        format!("{}{inner}{}", open.repeat(n), close.repeat(n))
-    };
-    let list = |n: usize| format!("[{}]", vec!["1"; n].join(","));
+/// Much work with what a payload has.
+fn greedy() -> Vec<String> {
     let (rows, big) = ("job.payload.rows", "job.payload.big");
-    let mut found: Vec<String> = [
+    [
         format!("{rows}.all(a, {rows}.all(b, {rows}.all(c, a + b + c >= 0)))"),
         format!("{rows}.exists(a, {rows}.exists(b, a != a))"),
         format!("{rows}.map(a, {rows}.map(b, {rows}))"),
@@ -43,14 +39,26 @@ fn programs() -> Vec<String> {
         format!("{rows}.all(a, {big}.matches('(a*)*b') || true)"),
         format!("{rows}.all(a, {big}.matches('a{{1,200}}b') || true)"),
         format!("{big}.matches('(x+x+)+y')"),
+        format!("{rows}.map(a, a > 0 ? {rows} : {rows})"),
+        format!("{rows}.exists(a, job.payload.missing[a])"),
+        format!("{rows}.all(a, job.payload.missing == 1)"),
+        format!("{rows}.all(a, 1 / 0 == 1 || true)"),
+    ]
+    .into()
+}
+
+/// Much made of little: patterns, numbers, doublings, depth, length.
+fn swelling() -> Vec<String> {
+    let chain = |first: &str, link: &str, n: usize| format!("{first}{}", link.repeat(n));
+    let nested = |open: &str, inner: &str, close: &str, n: usize| {
+        format!("{}{inner}{}", open.repeat(n), close.repeat(n))
+    };
+    let list = |n: usize| format!("[{}]", vec!["1"; n].join(","));
+    [
         "'a'.matches('((a{100}){100}){100}')".into(),
         "'a'.matches('(?:\\\\p{L}{500}){500}')".into(),
         format!("'a'.matches('{}')", "(".repeat(20_000)),
         format!("'a'.matches('{}')", "a?".repeat(20_000)),
-        format!("{rows}.all(a, 1 / 0 == 1 || true)"),
-        format!("{rows}.all(a, job.payload.missing == 1)"),
-        format!("{rows}.exists(a, job.payload.missing[a])"),
-        format!("{rows}.map(a, a > 0 ? {rows} : {rows})"),
         "9223372036854775807 * 9223372036854775807".into(),
         "-9223372036854775808 / -1 + (-9223372036854775808 % -1)".into(),
         "int(1e308) + int('99999999999999999999999999')".into(),
@@ -80,10 +88,9 @@ fn programs() -> Vec<String> {
         format!("'{}'", "\\u0061".repeat(10_000)),
         format!("{}1", "// comment\n".repeat(5_000)),
         "\u{0}\u{feff}\u{202e}".into(),
+        tower(2, 7),
     ]
-    .into();
-    found.push(tower(2, 7));
-    found
+    .into()
 }
 
 /// Macros in macros that put a list into a list for every part of the text, and many for each level of it.
@@ -130,7 +137,7 @@ fn sixty_programs_end_within_their_purse_and_a_small_stack() {
     assert!(payload.len() < 64 << 10);
     let judged = std::thread::Builder::new().stack_size(512 << 10).spawn(move || {
         let job = Job { payload: payload.as_bytes(), content_type: "application/json", ..Job::default() };
-        let programs = programs();
+        let programs = [greedy(), swelling()].concat();
         assert!(programs.len() >= 60, "{}", programs.len());
         for text in programs {
             let shown = text.get(..60).unwrap_or(&text).to_owned();

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod checks;
+mod guide;
 mod hostile;
 mod language;
 mod nulls;
