@@ -13,7 +13,8 @@ const LAW: &[(&str, &[&str])] = &[
     ("coretex-domain", &[]),
     ("coretex-kernel", &["coretex-domain"]),
     ("coretex-cel", &["coretex-domain"]),
-    ("coretex-policy", &["coretex-cel", "coretex-domain"]),
+    ("coretex-document", &["coretex-domain"]),
+    ("coretex-policy", &["coretex-cel", "coretex-document", "coretex-domain"]),
     ("coretex-ports", &["coretex-domain"]),
     ("coretex-records", &["coretex-domain", "coretex-ports"]),
     ("coretex-conformance", &["coretex-domain", "coretex-ports"]),
@@ -38,6 +39,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],
     ),
     ("coretex-cel", &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"]),
+    (
+        "coretex-document",
+        &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],
+    ),
     (
         "coretex-policy",
         &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],

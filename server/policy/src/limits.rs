@@ -15,13 +15,11 @@ pub const NAME_LEN_MAX: usize = 64;
 pub const RULE_ID_LEN_MAX: usize = 128;
 pub const TEXT_LEN_MAX: usize = 1_024;
 /// Entries in one list of a rule.
-pub const LIST_MAX: usize = 256;
+pub use coretex_document::LIST_MAX;
 pub const REMEDIATIONS_MAX: usize = 16;
 pub const PATTERN_LEN_MAX: usize = 256;
 /// Stars in one pattern: keeps a match cheap whatever the name.
 pub const PATTERN_STARS_MAX: usize = 8;
-/// Problems told at once; a text with more of them has one cause.
-pub const PROBLEMS_MAX: usize = 100;
 
 pub use coretex_cel::limits::EXPRESSION_BYTES_MAX;
 /// Largest payload whose inside an expression may read, bytes. Its size can be read whatever it is.

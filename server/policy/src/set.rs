@@ -5,7 +5,7 @@ use crate::compiled::compile;
 use crate::facts::Facts;
 use crate::glob::{Alphabet, Glob};
 use crate::outcome::Outcome;
-use crate::problem::Problems;
+use coretex_document::Problems;
 use coretex_domain::policy::Verdict;
 use std::sync::Arc;
 

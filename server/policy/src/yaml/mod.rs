@@ -1,24 +1,33 @@
 //! Reads a bundle. In: a text in YAML (or JSON, which is YAML). Out: a checked bundle. Refused: all at once, with line,
 //! column, field, limit and value, and with the nearest name for a key that does not exist.
 
-mod fields;
-mod node;
+mod globs;
 mod parts;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 use crate::bundle::{Bundle, Rule};
-use crate::limits::{NAME_LEN_MAX, RULES_MAX, TEXT_LEN_MAX};
-use crate::problem::Problems;
+use crate::limits::{
+    ALIAS_EVENTS_MAX, BUNDLE_BYTES_MAX, BUNDLE_DEPTH_MAX, BUNDLE_NODES_MAX, NAME_LEN_MAX, RULE_ID_LEN_MAX,
+    RULES_MAX, TEXT_LEN_MAX,
+};
+use coretex_document::{Limits, Node, Notes, Problems, Spot};
 use coretex_domain::policy::Verdict;
-use fields::Notes;
-use node::{Node, Spot};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+const LIMITS: Limits = Limits {
+    name: "bundle",
+    needs: "`name` and `rules`",
+    bytes_max: BUNDLE_BYTES_MAX,
+    nodes_max: BUNDLE_NODES_MAX,
+    depth_max: BUNDLE_DEPTH_MAX,
+    alias_events_max: ALIAS_EVENTS_MAX,
+};
+
 pub(crate) fn parse(text: &str) -> Result<Bundle, Problems> {
-    let root = node::read(text)?;
+    let root = coretex_document::read(text, &LIMITS)?;
     let mut notes = Notes::default();
     let bundle = read_bundle(&root, &mut notes);
     match (bundle, notes.is_empty()) {
@@ -34,7 +43,7 @@ fn read_bundle(root: &Spot, notes: &mut Notes) -> Option<Bundle> {
         notes.at(root, "name", "is missing; a bundle has a name");
     }
     if let (Some(name), Some(spot)) = (&name, fields.spot("name")) {
-        notes.check_id(spot, "name", name);
+        notes.check_id(spot, "name", name, RULE_ID_LEN_MAX);
     }
     let description = fields.text("description", TEXT_LEN_MAX, notes);
     let words = [("allow", Verdict::Allow), ("deny", Verdict::Deny)];
@@ -69,9 +78,4 @@ fn read_rules(spot: &Spot, notes: &mut Notes) -> Vec<Rule> {
         rules.extend(rule);
     }
     rules
-}
-
-/// The line and column of a spot.
-fn place(spot: &Spot) -> (u64, u64) {
-    (spot.referenced.line(), spot.referenced.column())
 }

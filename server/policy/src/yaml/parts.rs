@@ -1,10 +1,9 @@
 //! The parts of a rule that belong to its verdict.
 
-use super::fields::{Fields, Notes, items, join, text};
-use super::node::{Node, Spot};
 use crate::bundle::{Rate, Remediation};
 use crate::condition::{Template, Wrong};
 use crate::limits::*;
+use coretex_document::{Fields, Node, Notes, Spot, items, join, text};
 use coretex_domain::limits::{ATTEMPTS_MAX, LABELS_MAX};
 use coretex_domain::names::{self, shown};
 use coretex_domain::policy::{
@@ -25,7 +24,7 @@ pub(super) fn told(text: &str, (at, message): Wrong) -> String {
 pub(super) fn remediations(fields: &Fields<'_>, notes: &mut Notes) -> Vec<Remediation> {
     let Some(spot) = fields.spot("remediations") else { return Vec::new() };
     let path = fields.path("remediations");
-    let Some(list) = items(spot, &path, notes) else { return Vec::new() };
+    let Some(list) = items(spot, &path, LIST_MAX, notes) else { return Vec::new() };
     if list.len() > REMEDIATIONS_MAX {
         notes.at(spot, &path, format!("has {} entries, at most {REMEDIATIONS_MAX}", list.len()));
         return Vec::new();
@@ -60,7 +59,7 @@ fn remediation(spot: &Spot, path: &str, notes: &mut Notes) -> Option<Remediation
     }
     let id = fields.text("id", NAME_LEN_MAX, notes);
     if let (Some(id), Some(at)) = (&id, fields.spot("id")) {
-        notes.check_id(at, &fields.path("id"), id);
+        notes.check_id(at, &fields.path("id"), id, RULE_ID_LEN_MAX);
     }
     let replacement_topic = fields.text("replacement_topic", TEXT_LEN_MAX, notes);
     if let (Some(topic), Some(at)) = (&replacement_topic, fields.spot("replacement_topic"))

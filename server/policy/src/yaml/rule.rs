@@ -1,12 +1,12 @@
 //! One rule of a bundle: what it matches and what it says.
 
-use super::fields::{Fields, Notes, globs, join, text};
-use super::node::{Node, Spot};
+use super::globs::{self, globs};
 use super::parts;
 use crate::bundle::{Match, Rule, word};
 use crate::condition::Condition;
 use crate::glob::Alphabet;
 use crate::limits::{EXPRESSION_BYTES_MAX, LIST_MAX, RULE_ID_LEN_MAX, TEXT_LEN_MAX};
+use coretex_document::{Fields, Node, Notes, Spot, join, text};
 use coretex_domain::names;
 use coretex_domain::policy::Verdict;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(super) fn read<'n>(
     let fields = notes.map(spot, &path, KEYS)?;
     let id = fields.text("id", RULE_ID_LEN_MAX, notes);
     match (&id, fields.spot("id")) {
-        (Some(id), Some(at)) => notes.check_id(at, &fields.path("id"), id),
+        (Some(id), Some(at)) => notes.check_id(at, &fields.path("id"), id, RULE_ID_LEN_MAX),
         (None, None) => notes.at(spot, &fields.path("id"), "is missing; every rule has an id of its own"),
         _ => {}
     }
@@ -138,15 +138,15 @@ fn read_match(spot: &Spot, path: &str, notes: &mut Notes) -> Option<Match> {
         notes.at(spot, path, "is empty; write {topics: [\"*\"]} for a rule about all jobs");
     }
     Some(Match {
-        topics: fields.globs("topics", Alphabet::Topic, notes),
-        tenants: fields.globs("tenants", Alphabet::Namespace, notes),
-        actors: fields.globs("actors", Alphabet::Free, notes),
-        actor_types: fields.globs("actor_types", Alphabet::Free, notes),
-        capabilities: fields.globs("capabilities", Alphabet::Free, notes),
-        risk_tags: fields.globs("risk_tags", Alphabet::Free, notes),
-        requires: fields.globs("requires", Alphabet::Free, notes),
+        topics: globs::field(&fields, "topics", Alphabet::Topic, notes),
+        tenants: globs::field(&fields, "tenants", Alphabet::Namespace, notes),
+        actors: globs::field(&fields, "actors", Alphabet::Free, notes),
+        actor_types: globs::field(&fields, "actor_types", Alphabet::Free, notes),
+        capabilities: globs::field(&fields, "capabilities", Alphabet::Free, notes),
+        risk_tags: globs::field(&fields, "risk_tags", Alphabet::Free, notes),
+        requires: globs::field(&fields, "requires", Alphabet::Free, notes),
         labels: read_labels(&fields, notes),
-        pack: fields.globs("pack", Alphabet::Free, notes),
+        pack: globs::field(&fields, "pack", Alphabet::Free, notes),
     })
 }
 

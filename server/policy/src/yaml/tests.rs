@@ -1,5 +1,6 @@
 use crate::Bundle;
-use crate::limits::{PROBLEMS_MAX, RULES_MAX};
+use crate::limits::RULES_MAX;
+use coretex_document::PROBLEMS_MAX;
 
 fn told(text: &str) -> String {
     Bundle::parse(text).expect_err(text).to_string()

@@ -8,7 +8,7 @@ const UNITS: &[(&str, u64)] =
     &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
 
 /// Reads a length: whole numbers, each with its unit.
-pub(crate) fn parse(text: &str) -> Result<Span, String> {
+pub fn parse(text: &str) -> Result<Span, String> {
     let wrong =
         || format!("is {}; write whole numbers with units, as in 500ms, 30s, 5m, 1h30m, 2d", shown(text));
     let (mut rest, mut total) = (text.trim(), 0u64);

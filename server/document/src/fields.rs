@@ -1,9 +1,6 @@
 //! Fields of a map, each taken out by what it must be. What is wrong is noted, and reading goes on.
 
-use super::node::{Node, Spot};
-use super::place;
-use crate::glob::{Alphabet, Glob};
-use crate::limits::{LIST_MAX, RULE_ID_LEN_MAX};
+use crate::node::{Node, Spot, place};
 use crate::problem::{Problem, Problems};
 use crate::span;
 use coretex_domain::Span;
@@ -11,40 +8,48 @@ use coretex_domain::names::shown;
 use coretex_domain::nearest::hint;
 use std::sync::Arc;
 
+/// Entries of one list of texts.
+pub const LIST_MAX: usize = 256;
+
 /// Everything noted so far.
-#[derive(Default)]
-pub(super) struct Notes {
+#[derive(Debug, Default)]
+pub struct Notes {
     list: Vec<Problem>,
 }
 
 /// The fields of one map, under the path of the map.
-pub(super) struct Fields<'n> {
-    pub(super) path: String,
+#[derive(Debug)]
+pub struct Fields<'n> {
+    path: String,
     entries: Vec<(&'n str, &'n Spot)>,
 }
 
 // === impl Notes ===
 
 impl Notes {
-    pub(super) fn is_empty(&self) -> bool {
+    /// True if nothing was noted.
+    pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    pub(super) fn count(&self) -> usize {
+    /// How much was noted.
+    pub fn count(&self) -> usize {
         self.list.len()
     }
 
-    pub(super) fn into_problems(self) -> Problems {
+    /// What was noted, in the order of the text.
+    pub fn into_problems(self) -> Problems {
         Problems::new(self.list)
     }
 
-    pub(super) fn at(&mut self, spot: &Spot, field: &str, message: impl Into<String>) {
+    /// Notes that something is wrong with the value at `spot`.
+    pub fn at(&mut self, spot: &Spot, field: &str, message: impl Into<String>) {
         let (line, column) = place(spot);
         self.list.push(Problem { line, column, field: field.into(), message: message.into() });
     }
 
     /// Opens a map and notes the keys it should not have.
-    pub(super) fn map<'n>(&mut self, spot: &'n Spot, path: &str, known: &[&str]) -> Option<Fields<'n>> {
+    pub fn map<'n>(&mut self, spot: &'n Spot, path: &str, known: &[&str]) -> Option<Fields<'n>> {
         let Node::Map(fields) = &spot.value else {
             let message = format!("is {}, where a map is wanted: {}", spot.value.kind(), known.join(", "));
             self.at(spot, path, message);
@@ -75,10 +80,10 @@ impl Notes {
     }
 
     /// Names that are written into records and addresses.
-    pub(super) fn check_id(&mut self, spot: &Spot, field: &str, id: &str) {
+    pub fn check_id(&mut self, spot: &Spot, field: &str, id: &str, bytes_max: usize) {
         let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if id.len() > RULE_ID_LEN_MAX {
-            self.at(spot, field, format!("has {} bytes, at most {RULE_ID_LEN_MAX}", id.len()));
+        if id.len() > bytes_max {
+            self.at(spot, field, format!("has {} bytes, at most {bytes_max}", id.len()));
         } else if let Some((at, c)) = id.char_indices().find(|(_, c)| !is_good(*c)) {
             self.at(
                 spot,
@@ -89,35 +94,41 @@ impl Notes {
     }
 }
 
-pub(super) fn join(path: &str, name: &str) -> String {
+/// The path of a field below a path.
+pub fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 // === impl Fields ===
 
 impl<'n> Fields<'n> {
-    pub(super) fn spot(&self, name: &str) -> Option<&'n Spot> {
+    /// The value of a field that is given; one with nothing after its colon is not.
+    pub fn spot(&self, name: &str) -> Option<&'n Spot> {
         self.entries.iter().find(|(known, _)| *known == name).map(|(_, spot)| *spot)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    /// True if a field is given.
+    pub fn has(&self, name: &str) -> bool {
         self.spot(name).is_some()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// True if no field is given.
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    pub(super) fn path(&self, name: &str) -> String {
+    /// The path of a field of this map.
+    pub fn path(&self, name: &str) -> String {
         join(&self.path, name)
     }
 
-    pub(super) fn text(&self, name: &str, bytes_max: usize, notes: &mut Notes) -> Option<Arc<str>> {
+    /// A text that is not blank and at most `bytes_max` long.
+    pub fn text(&self, name: &str, bytes_max: usize, notes: &mut Notes) -> Option<Arc<str>> {
         text(self.spot(name)?, &self.path(name), bytes_max, notes)
     }
 
     /// One of some words.
-    pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)], notes: &mut Notes) -> Option<T> {
+    pub fn word<T: Copy>(&self, name: &str, words: &[(&str, T)], notes: &mut Notes) -> Option<T> {
         let spot = self.spot(name)?;
         let known = || words.iter().map(|(word, _)| *word);
         let listed = || known().collect::<Vec<_>>().join(", ");
@@ -137,7 +148,8 @@ impl<'n> Fields<'n> {
         None
     }
 
-    pub(super) fn whole(&self, name: &str, least: u64, most: u64, notes: &mut Notes) -> Option<u64> {
+    /// A whole number within bounds.
+    pub fn whole(&self, name: &str, least: u64, most: u64, notes: &mut Notes) -> Option<u64> {
         let spot = self.spot(name)?;
         let told = match &spot.value {
             Node::Whole(value) => match u64::try_from(*value) {
@@ -154,12 +166,14 @@ impl<'n> Fields<'n> {
         None
     }
 
-    pub(super) fn count(&self, name: &str, least: u32, most: u32, notes: &mut Notes) -> Option<u32> {
+    /// The same, of 32 bits.
+    pub fn count(&self, name: &str, least: u32, most: u32, notes: &mut Notes) -> Option<u32> {
         let found = self.whole(name, least.into(), most.into(), notes)?;
         u32::try_from(found).ok()
     }
 
-    pub(super) fn span(&self, name: &str, least: Span, most: Span, notes: &mut Notes) -> Option<Span> {
+    /// A length of time, as in `30s`.
+    pub fn span(&self, name: &str, least: Span, most: Span, notes: &mut Notes) -> Option<Span> {
         let spot = self.spot(name)?;
         let told = match &spot.value {
             Node::Text(text) => match span::parse(text) {
@@ -176,7 +190,8 @@ impl<'n> Fields<'n> {
         None
     }
 
-    pub(super) fn is_true(&self, name: &str, notes: &mut Notes) -> Option<bool> {
+    /// `true` or `false`.
+    pub fn is_true(&self, name: &str, notes: &mut Notes) -> Option<bool> {
         let spot = self.spot(name)?;
         if let Node::Bool(value) = spot.value {
             return Some(value);
@@ -186,33 +201,30 @@ impl<'n> Fields<'n> {
     }
 
     /// A list of texts.
-    pub(super) fn texts(&self, name: &str, bytes_max: usize, notes: &mut Notes) -> Option<Vec<Arc<str>>> {
+    pub fn texts(&self, name: &str, bytes_max: usize, notes: &mut Notes) -> Option<Vec<Arc<str>>> {
         let (spot, path) = (self.spot(name)?, self.path(name));
-        let items = items(spot, &path, notes)?;
+        let items = items(spot, &path, LIST_MAX, notes)?;
         let read =
             |(number, item): (usize, &Spot)| text(item, &format!("{path}[{number}]"), bytes_max, notes);
         Some(items.iter().enumerate().filter_map(read).collect())
     }
-
-    /// A list of patterns, at least one; a single pattern may stand for its list.
-    pub(super) fn globs(&self, name: &str, alphabet: Alphabet, notes: &mut Notes) -> Vec<Glob> {
-        self.spot(name).map(|spot| globs(spot, &self.path(name), alphabet, notes)).unwrap_or_default()
-    }
 }
 
-pub(super) fn items<'n>(spot: &'n Spot, path: &str, notes: &mut Notes) -> Option<&'n [Spot]> {
+/// The entries of a list.
+pub fn items<'n>(spot: &'n Spot, path: &str, most: usize, notes: &mut Notes) -> Option<&'n [Spot]> {
     let Node::List(items) = &spot.value else {
         notes.at(spot, path, format!("is {}, where a list is wanted", spot.value.kind()));
         return None;
     };
-    if items.len() > LIST_MAX {
-        notes.at(spot, path, format!("has {} entries, at most {LIST_MAX}", items.len()));
+    if items.len() > most {
+        notes.at(spot, path, format!("has {} entries, at most {most}", items.len()));
         return None;
     }
     Some(items)
 }
 
-pub(super) fn text(spot: &Spot, path: &str, bytes_max: usize, notes: &mut Notes) -> Option<Arc<str>> {
+/// A text that is not blank and at most `bytes_max` long.
+pub fn text(spot: &Spot, path: &str, bytes_max: usize, notes: &mut Notes) -> Option<Arc<str>> {
     let told = match &spot.value {
         Node::Text(text) if text.trim().is_empty() => "is blank".to_owned(),
         Node::Text(text) if text.len() > bytes_max => {
@@ -230,21 +242,4 @@ pub(super) fn text(spot: &Spot, path: &str, bytes_max: usize, notes: &mut Notes)
     };
     notes.at(spot, path, told);
     None
-}
-
-pub(super) fn globs(spot: &Spot, path: &str, alphabet: Alphabet, notes: &mut Notes) -> Vec<Glob> {
-    if !matches!(spot.value, Node::List(_)) {
-        return glob(spot, path, alphabet, notes).into_iter().collect();
-    }
-    let Some(items) = items(spot, path, notes) else { return Vec::new() };
-    if items.is_empty() {
-        notes.at(spot, path, "is empty and would never match; leave it out, or write [\"*\"] for any");
-    }
-    let read = |(number, item): (usize, &Spot)| glob(item, &format!("{path}[{number}]"), alphabet, notes);
-    items.iter().enumerate().filter_map(read).collect()
-}
-
-fn glob(spot: &Spot, path: &str, alphabet: Alphabet, notes: &mut Notes) -> Option<Glob> {
-    let pattern = text(spot, path, usize::MAX, notes)?;
-    Glob::parse(&pattern, alphabet).map_err(|told| notes.at(spot, path, told)).ok()
 }

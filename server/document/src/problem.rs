@@ -1,7 +1,9 @@
-//! What is wrong with a bundle: every place at once.
+//! What is wrong with a document: every place at once.
 
-use crate::limits::PROBLEMS_MAX;
 use std::fmt;
+
+/// Problems told at once; a text with more of them has one cause.
+pub const PROBLEMS_MAX: usize = 100;
 
 /// One thing to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// All that is wrong with a bundle, in the order of the text. Never empty.
+/// All that is wrong with a document, in the order of the text. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     pub list: Vec<Problem>,
@@ -41,14 +43,16 @@ impl fmt::Display for Problem {
 // === impl Problems ===
 
 impl Problems {
-    pub(crate) fn new(mut list: Vec<Problem>) -> Problems {
+    /// In the order of the text.
+    pub fn new(mut list: Vec<Problem>) -> Problems {
         list.sort_by_key(|problem| (problem.line, problem.column));
         let more = list.len().saturating_sub(PROBLEMS_MAX);
         list.truncate(PROBLEMS_MAX);
         Problems { list, more }
     }
 
-    pub(crate) fn one(line: u64, column: u64, message: impl Into<String>) -> Problems {
+    /// One problem, of the text as a whole.
+    pub fn one(line: u64, column: u64, message: impl Into<String>) -> Problems {
         let problem = Problem { line, column, field: String::new(), message: message.into() };
         Problems { list: vec![problem], more: 0 }
     }

@@ -1,17 +1,34 @@
 //! A YAML document as a tree in which every value knows its line and column.
 
-use crate::limits::{ALIAS_EVENTS_MAX, BUNDLE_BYTES_MAX, BUNDLE_DEPTH_MAX, BUNDLE_NODES_MAX};
 use crate::problem::Problems;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-pub(super) type Spot = Spanned<Node>;
+/// A value, and where it stands.
+pub type Spot = Spanned<Node>;
+
+/// How much of a document is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What the document is, for messages: `bundle`, `workflow`.
+    pub name: &'static str,
+    /// What an empty one lacks.
+    pub needs: &'static str,
+    /// Bytes of its text.
+    pub bytes_max: usize,
+    /// Values, lists and maps in it.
+    pub nodes_max: usize,
+    /// Nesting.
+    pub depth_max: usize,
+    /// What anchors and aliases may add.
+    pub alias_events_max: usize,
+}
 
 /// What a document may hold.
-#[derive(Debug)]
-pub(super) enum Node {
+#[derive(Clone, Debug)]
+pub enum Node {
     Null,
     Bool(bool),
     Whole(i128),
@@ -21,10 +38,15 @@ pub(super) enum Node {
     Map(Vec<(Spanned<String>, Spot)>),
 }
 
+/// The line and column of a spot.
+pub fn place(spot: &Spot) -> (u64, u64) {
+    (spot.referenced.line(), spot.referenced.column())
+}
+
 /// Reads the text.
-pub(super) fn read(text: &str) -> Result<Spot, Problems> {
-    if text.len() > BUNDLE_BYTES_MAX {
-        let message = format!("the text has {} bytes, at most {BUNDLE_BYTES_MAX}", text.len());
+pub fn read(text: &str, limits: &Limits) -> Result<Spot, Problems> {
+    if text.len() > limits.bytes_max {
+        let message = format!("the text has {} bytes, at most {}", text.len(), limits.bytes_max);
         return Err(Problems::one(0, 0, message));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -33,17 +55,18 @@ pub(super) fn read(text: &str) -> Result<Spot, Problems> {
         line.is_empty() || line.starts_with('#') || line == "---" || line == "..."
     };
     if text.lines().all(is_blank) {
-        return Err(Problems::one(1, 1, "the bundle is empty; it needs at least `name` and `rules`"));
+        let message = format!("the {} is empty; it needs at least {}", limits.name, limits.needs);
+        return Err(Problems::one(1, 1, message));
     }
     let options = serde_saphyr::options! {
         // `y`, `on` and `no` are names here, not booleans.
         strict_booleans: true,
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIAS_EVENTS_MAX },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: limits.alias_events_max },
         budget: serde_saphyr::budget! {
-            max_depth: BUNDLE_DEPTH_MAX,
-            max_nodes: BUNDLE_NODES_MAX,
-            max_events: 4 * BUNDLE_NODES_MAX,
-            max_total_scalar_bytes: BUNDLE_BYTES_MAX,
+            max_depth: limits.depth_max,
+            max_nodes: limits.nodes_max,
+            max_events: limits.nodes_max.saturating_mul(4),
+            max_total_scalar_bytes: limits.bytes_max,
             max_documents: 1,
         },
     };
@@ -59,7 +82,7 @@ pub(super) fn read(text: &str) -> Result<Spot, Problems> {
 
 impl Node {
     /// What it is, for a message.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Node::Null => "nothing",
             Node::Bool(_) => "true or false",
