@@ -15,6 +15,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("coretex-cel", &["coretex-domain"]),
     ("coretex-document", &["coretex-domain"]),
     ("coretex-policy", &["coretex-cel", "coretex-document", "coretex-domain"]),
+    ("coretex-workflow", &["coretex-cel", "coretex-document", "coretex-domain"]),
     ("coretex-ports", &["coretex-domain"]),
     ("coretex-records", &["coretex-domain", "coretex-ports"]),
     ("coretex-conformance", &["coretex-domain", "coretex-ports"]),
@@ -45,6 +46,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ),
     (
         "coretex-policy",
+        &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],
+    ),
+    (
+        "coretex-workflow",
         &["tokio", "tonic", "prost", "rand", "rusqlite", "redis", "async-nats", "axum", "hyper"],
     ),
     ("coretex-ports", &["tokio", "tonic", "prost", "rusqlite", "redis", "async-nats"]),

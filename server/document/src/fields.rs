@@ -37,6 +37,11 @@ impl Notes {
         self.list.len()
     }
 
+    /// What was noted, in the order it was.
+    pub fn into_list(self) -> Vec<Problem> {
+        self.list
+    }
+
     /// What was noted, in the order of the text.
     pub fn into_problems(self) -> Problems {
         Problems::new(self.list)

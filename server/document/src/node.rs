@@ -38,6 +38,11 @@ pub enum Node {
     Map(Vec<(Spanned<String>, Spot)>),
 }
 
+/// Nesting that is read on the stack of the caller.
+const DEPTH_AT_HAND: usize = 24;
+const STACK_BASE: usize = 256 << 10;
+const STACK_A_LEVEL: usize = 40 << 10;
+
 /// The line and column of a spot.
 pub fn place(spot: &Spot) -> (u64, u64) {
     (spot.referenced.line(), spot.referenced.column())
@@ -58,6 +63,20 @@ pub fn read(text: &str, limits: &Limits) -> Result<Spot, Problems> {
         let message = format!("the {} is empty; it needs at least {}", limits.name, limits.needs);
         return Err(Problems::one(1, 1, message));
     }
+    if limits.depth_max <= DEPTH_AT_HAND {
+        return tree(text, limits);
+    }
+    // The parser recurses, and needs up to 30 KiB of stack a level where it is not optimised. Callers have 2 MiB.
+    let stack = STACK_BASE + limits.depth_max * STACK_A_LEVEL;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, || tree(text, limits));
+        let read = thread.map(|thread| thread.join());
+        read.unwrap_or_else(|error| Ok(Err(Problems::one(0, 0, format!("cannot be read now: {error}")))))
+    })
+    .unwrap_or_else(|_| Err(Problems::one(0, 0, "cannot be read: the parser gave up")))
+}
+
+fn tree(text: &str, limits: &Limits) -> Result<Spot, Problems> {
     let options = serde_saphyr::options! {
         // `y`, `on` and `no` are names here, not booleans.
         strict_booleans: true,

@@ -12,11 +12,13 @@ mod input;
 mod job;
 mod keys;
 mod policy;
+mod problems;
 mod server;
 mod shown;
 mod table;
 mod topic;
 pub mod worker;
+mod workflow;
 
 use crate::outcome::{Failure, INTERRUPTED, OK, Outcome, USAGE};
 use clap::{CommandFactory as _, Parser as _};
@@ -63,6 +65,9 @@ enum Command {
     /// Configuration in layers: system, org, team, workflow, step
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Graphs of steps: check them and draw them
+    #[command(subcommand)]
+    Workflow(workflow::WorkflowCommand),
     /// How kinds of work are run
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -149,6 +154,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Version => shown::line(format!("coretex {}", env!("CARGO_PKG_VERSION"))),
         Command::DemoHandler(command) => demo::handle(command),
         Command::Policy(command) => policy::run(command, &client),
+        Command::Workflow(command) => workflow::run(command, client.output),
         Command::Dev(args) => server::dev(*args),
         Command::Server(args) => server::server(*args),
         Command::Safety(command) => server::safety(command),
@@ -172,6 +178,7 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version
+        | Command::Workflow(_)
         | Command::DemoHandler(_) => true,
         Command::Admin(command) => command.is_serverless(),
         Command::Policy(command) => command.is_serverless(),

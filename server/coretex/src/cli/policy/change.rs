@@ -1,8 +1,8 @@
 //! `policy apply`, `rollback`, `delete`.
 
 use super::super::client::{ClientArgs, request_id};
+use super::super::problems;
 use super::super::shown::{Format, document, line, note, print_document};
-use super::offline;
 use crate::outcome::{Failure, Outcome};
 use coretex_policy::Bundle;
 use coretex_sdk::raw::v1;
@@ -63,8 +63,9 @@ fn show(done: &str, policy: &v1::Policy, differences: &[String]) -> Outcome {
 
 /// Applies a bundle.
 pub(super) async fn apply(args: ApplyArgs, options: &ClientArgs) -> Outcome {
-    let yaml = offline::read(&args.file)?;
-    let bundle = Bundle::parse(&yaml).map_err(|problems| offline::unusable(&args.file, &problems))?;
+    let yaml = problems::read(&args.file)?;
+    let bundle =
+        Bundle::parse(&yaml).map_err(|problems| problems::unusable("bundle", &args.file, &problems))?;
     let request = v1::ApplyPolicyRequest {
         name: bundle.name.to_string(),
         yaml,

@@ -1,32 +1,19 @@
 //! Bundles looked at before anybody is judged by them. No server is asked.
 
 use super::super::input;
+use super::super::problems::{read, tell, unusable};
 use super::super::shown::{Format, line, out, print_document};
 use super::super::table::facts;
 use super::job::JobArgs;
 use crate::outcome::{Failure, Outcome, REFUSED};
 use coretex_contract::v1::payload::Body;
-use coretex_policy::{
-    Bundle, Considered, Facts, Memo, Outcome as Ruled, Problems, compile, diff, explain, word,
-};
+use coretex_policy::{Bundle, Considered, Facts, Memo, Outcome as Ruled, compile, diff, explain, word};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(super) fn read(file: &PathBuf) -> Outcome<String> {
-    std::fs::read_to_string(file)
-        .map_err(|error| Failure::machine(format!("cannot read {}", file.display()), error))
-}
-
-fn parse(file: &PathBuf) -> Outcome<Bundle> {
-    Bundle::parse(&read(file)?).map_err(|problems| unusable(file, &problems))
-}
-
-/// What is wrong with a bundle, each mistake with its place.
-pub(super) fn unusable(file: &Path, problems: &Problems) -> Failure {
-    let lines: Vec<String> =
-        problems.to_string().lines().map(|line| format!("{}:{line}", file.display())).collect();
-    Failure::Machine(format!("the bundle cannot be used\n{}", lines.join("\n")))
+fn parse(file: &Path) -> Outcome<Bundle> {
+    Bundle::parse(&read(file)?).map_err(|problems| unusable("bundle", file, &problems))
 }
 
 /// Checks bundles.
@@ -39,17 +26,7 @@ pub(super) fn check(files: &[PathBuf], format: Format) -> Outcome {
             Ok(bundle) => sound(&name, &bundle, format)?,
             Err(problems) => {
                 is_good = false;
-                if format == Format::Table {
-                    problems.list.iter().try_for_each(|problem| line(format!("{name}:{problem}")))?;
-                    if problems.more > 0 {
-                        line(format!("{name}: and {} more", problems.more))?;
-                    }
-                }
-                let list = problems.list.iter().map(|problem| {
-                    json!({"line": problem.line, "column": problem.column, "field": problem.field,
-                           "message": problem.message})
-                });
-                json!({"file": name, "sound": false, "problems": list.collect::<Vec<_>>(), "more": problems.more})
+                tell(&name, &problems, format)?
             }
         };
         documents.push(document);
@@ -77,7 +54,7 @@ fn sound(name: &str, bundle: &Bundle, format: Format) -> Outcome<Value> {
 }
 
 /// Says what a bundle decides about a job.
-pub(super) fn explain_job(file: &PathBuf, args: &JobArgs, format: Format) -> Outcome {
+pub(super) fn explain_job(file: &Path, args: &JobArgs, format: Format) -> Outcome {
     let policy = compile(parse(file)?);
     let shared = |texts: &[String]| texts.iter().map(|text| Arc::from(text.as_str())).collect::<Vec<_>>();
     let (capabilities, risk_tags, requires) =
@@ -143,7 +120,7 @@ fn ruling_document(ruled: &Ruled, considered: &[Considered], version: &str) -> V
 }
 
 /// Shows what differs between two bundles.
-pub(super) fn show_diff(old: &PathBuf, new: &PathBuf, format: Format) -> Outcome {
+pub(super) fn show_diff(old: &Path, new: &Path, format: Format) -> Outcome {
     let found = diff(&parse(old)?, &parse(new)?);
     match format {
         Format::Table if found.is_empty() => line("the bundles say the same"),

@@ -2,9 +2,10 @@
 
 use super::super::client::ClientArgs;
 use super::super::input::{all_of, equals, of_stamp};
+use super::super::problems;
 use super::super::shown::{Format, document, line, note, out, print_document};
 use super::super::table::{self, Rows, facts, number};
-use super::{JobArgs, offline};
+use super::JobArgs;
 use crate::outcome::{Failure, Outcome};
 use coretex_policy::Bundle;
 use coretex_sdk::raw::v1;
@@ -115,8 +116,9 @@ pub(super) async fn explain(job: &JobArgs, options: &ClientArgs) -> Outcome {
 pub(super) async fn simulate(args: SimulateArgs, options: &ClientArgs) -> Outcome {
     let (name, yaml) = match (&args.file, &args.name) {
         (Some(file), _) => {
-            let yaml = offline::read(file)?;
-            let bundle = Bundle::parse(&yaml).map_err(|problems| offline::unusable(file, &problems))?;
+            let yaml = problems::read(file)?;
+            let bundle =
+                Bundle::parse(&yaml).map_err(|problems| problems::unusable("bundle", file, &problems))?;
             (bundle.name.to_string(), yaml)
         }
         (None, Some(name)) => (name.clone(), String::new()),
