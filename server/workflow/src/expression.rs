@@ -140,14 +140,14 @@ impl Template {
     }
 
     /// What it says, if it says the same in every run.
-    pub(crate) fn fixed(&self) -> Option<String> {
-        self.inner.is_constant().then(|| self.as_str().replace("$${", "${"))
+    pub(crate) fn fixed(&self) -> Option<&str> {
+        self.inner.constant()
     }
 
     /// Itself as an expression, if there is any in it.
     pub(crate) fn expression(&self) -> Option<Expression> {
         let inner = Inner::Value(self.inner.clone());
-        (!self.inner.is_constant()).then_some(Expression { inner, place: self.place })
+        self.inner.constant().is_none().then_some(Expression { inner, place: self.place })
     }
 }
 
@@ -174,7 +174,7 @@ impl Shape {
     fn is_fixed(&self) -> bool {
         match self {
             Shape::Fixed(_) => true,
-            Shape::Template(template) => template.inner.is_constant(),
+            Shape::Template(template) => template.inner.constant().is_some(),
             Shape::List(_) | Shape::Map(_) => false,
         }
     }
@@ -183,7 +183,7 @@ impl Shape {
     pub(crate) fn fixed(&self) -> Option<Value> {
         match self {
             Shape::Fixed(value) => Some(value.clone()),
-            Shape::Template(template) => template.fixed().map(Value::String),
+            Shape::Template(template) => template.fixed().map(Value::from),
             Shape::List(_) | Shape::Map(_) => None,
         }
     }
@@ -201,7 +201,7 @@ impl Shape {
 
     /// True if only a run can tell what it is.
     pub(crate) fn is_template(&self) -> bool {
-        matches!(self, Shape::Template(template) if !template.inner.is_constant())
+        matches!(self, Shape::Template(template) if template.inner.constant().is_none())
     }
 
     /// What it is, for a message.

@@ -164,7 +164,7 @@ pub(crate) fn templates(
         let path = join(&path, key.value.get(..64).unwrap_or(&key.value));
         let Some(template) = template(value, &path, notes) else { continue };
         if let Some(fixed) = template.fixed()
-            && let Err(told) = names::check_label(&key.value, &fixed)
+            && let Err(told) = names::check_label(&key.value, fixed)
         {
             notes.at(value, &path, told);
         } else if let Err(told) = names::check_label(&key.value, "x") {

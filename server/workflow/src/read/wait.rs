@@ -32,9 +32,9 @@ impl Reader {
     pub(super) fn until(&mut self, spot: &Spot, path: &str) -> Option<Template> {
         let found = template(spot, path, &mut self.notes)?;
         if let Some(fixed) = found.fixed()
-            && coretex_domain::filter::parse_time(&fixed).is_err()
+            && coretex_domain::filter::parse_time(fixed).is_err()
         {
-            let told = format!("is {}, where a time is wanted, as in 2027-01-01T00:00:00Z", shown(&fixed));
+            let told = format!("is {}, where a time is wanted, as in 2027-01-01T00:00:00Z", shown(fixed));
             self.notes.at(spot, path, told);
             return None;
         }
