@@ -32,6 +32,12 @@ impl v1::ErrorReason {
     }
 }
 
+impl std::fmt::Debug for v1::SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretValue").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl v1::JobState {
     /// The state as filters and the command line write it, for example `FAILED`.
     pub fn short_name(self) -> &'static str {

@@ -143,6 +143,10 @@ impl Ctx {
         &self.inner.job.topic
     }
 
+    pub(crate) fn assignment(&self) -> &pb::Assignment {
+        &self.inner.assignment
+    }
+
     /// Number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.inner.assignment.attempt

@@ -208,7 +208,7 @@ impl Error {
 
     /// True if a handler was told no: another attempt would be told the same.
     pub(crate) fn is_final_no(&self) -> bool {
-        matches!(self.reason(), "POLICY_DENIED" | "APPROVAL_REQUIRED" | "BUDGET_EXCEEDED")
+        matches!(self.reason(), "POLICY_DENIED" | "APPROVAL_REQUIRED" | "BUDGET_EXCEEDED" | "SECRET_REFUSED")
     }
 
     /// What the client repeats by itself: the rest of what may be retried is for the caller to decide.

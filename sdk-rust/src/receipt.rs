@@ -31,6 +31,8 @@ pub enum AskTold {
     Policy(Box<ActionReceipt>),
     /// Whether so much may be spent.
     Budget(BudgetReceipt),
+    /// Names of the secrets that were told; their values are in no record.
+    Secrets(Vec<String>),
     /// Which jobs were made.
     Spawned {
         /// Their name among what the job spawned.
@@ -107,6 +109,7 @@ impl AskReceipt {
                 model: told.model,
             }),
             Some(Told::Spawned(told)) => AskTold::Spawned { name: told.name, job_ids: told.job_ids },
+            Some(Told::Secrets(told)) => AskTold::Secrets(told.names),
             None => AskTold::Unknown,
         };
         Self {

@@ -64,6 +64,7 @@ struct Answers {
     tokens: Option<u64>,
     cost_micros: Option<u64>,
     children: BTreeMap<String, Payload>,
+    secrets: BTreeMap<String, pb::SecretValue>,
 }
 
 /// Calls a handler with a job of no special kind: attempt 1 of 3, no deadline.
@@ -152,6 +153,14 @@ impl Call {
         Ok(self)
     }
 
+    /// A secret the job refers to, and its value. All others are refused.
+    pub fn secret(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let name = name.into();
+        self.assignment.secret_refs.push(name.clone());
+        self.answers.secrets.insert(name.clone(), pb::SecretValue { name, value: value.into() });
+        self
+    }
+
     /// Cancelled before it starts.
     pub fn cancelled(mut self, reason: impl Into<String>) -> Self {
         self.cancel = Some(reason.into());
@@ -220,6 +229,18 @@ impl Answers {
             Some(_) => (0, pb::BudgetVerdict::Exceeded),
         };
         pb::BudgetGrant { granted, remaining: *limit, verdict: verdict.into() }
+    }
+
+    fn secrets(&self, names: &[String]) -> pb::answer::Answer {
+        let values: Option<Vec<_>> = names.iter().map(|name| self.secrets.get(name).cloned()).collect();
+        match values {
+            Some(values) => pb::answer::Answer::Secrets(pb::Secrets { values }),
+            None => pb::answer::Answer::Error(pb::AskError {
+                code: pb::ErrorReason::SecretRefused.into(),
+                message: "the test has no such secret".into(),
+                ..Default::default()
+            }),
+        }
     }
 }
 
@@ -294,6 +315,7 @@ impl Sink for Notebook {
                 Some(Answer::Budget(answers.budget(dimension, ask.amount)))
             }
             Some(Question::Spawn(ask)) => Some(Answer::Spawned(self.spawn(ask))),
+            Some(Question::Secret(ask)) => Some(answers.secrets(&ask.names)),
             None => None,
         };
         let (answered, receiver) = oneshot::channel();
@@ -359,5 +381,19 @@ mod tests {
         assert_eq!(inputs, [7, 8]);
         let lost = call(halves, vec![7]).await.result.err().map(|error| error.message().to_owned());
         assert!(lost.is_some_and(|lost| lost.contains("Call::child")), "the test did not say how it ends");
+    }
+
+    #[tokio::test]
+    async fn secrets_are_told_as_the_test_says_and_not_shown() {
+        async fn reader(ctx: Ctx, name: String) -> Result<(usize, String), HandlerError> {
+            let secret = ctx.secret(&name).await?;
+            Ok((secret.expose().len(), format!("{secret:?} {:?}", ctx.secret_refs())))
+        }
+        let job = || Call::new("test").secret("DB", "hunter2-hunter2");
+        let shown = (15, "Secret [\"DB\"]".to_owned());
+        assert_eq!(job().call(reader, "DB".to_owned()).await.result.ok(), Some(shown.clone()));
+        assert_eq!(job().call(reader, "secret://DB".to_owned()).await.result.ok(), Some(shown));
+        let refused = job().call(reader, "OTHER".to_owned()).await.result.err();
+        assert_eq!(refused.map(|error| error.kind().to_owned()).as_deref(), Some("SECRET_REFUSED"));
     }
 }

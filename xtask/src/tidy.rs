@@ -20,10 +20,21 @@ const LAW: &[(&str, &[&str])] = &[
     ("coretex-records", &["coretex-domain", "coretex-ports"]),
     ("coretex-conformance", &["coretex-domain", "coretex-ports"]),
     ("coretex-store-embedded", &["coretex-domain", "coretex-ports", "coretex-records"]),
-    ("coretex-engine", &["coretex-domain", "coretex-kernel", "coretex-policy", "coretex-ports"]),
+    ("coretex-secrets", &["coretex-domain"]),
+    (
+        "coretex-engine",
+        &["coretex-domain", "coretex-kernel", "coretex-policy", "coretex-ports", "coretex-secrets"],
+    ),
     (
         "coretex-gateway",
-        &["coretex-contract", "coretex-domain", "coretex-engine", "coretex-policy", "coretex-ports"],
+        &[
+            "coretex-contract",
+            "coretex-domain",
+            "coretex-engine",
+            "coretex-policy",
+            "coretex-ports",
+            "coretex-secrets",
+        ],
     ),
     ("coretex-sdk-macros", &[]),
     ("coretex-sdk", &["coretex-contract", "coretex-sdk-macros"]),

@@ -1283,7 +1283,7 @@ pub struct AskReceipt {
     #[prost(message, optional, tag = "4")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
     /// What was told.
-    #[prost(oneof = "ask_receipt::Told", tags = "5, 6, 7")]
+    #[prost(oneof = "ask_receipt::Told", tags = "5, 6, 7, 8")]
     pub told: ::core::option::Option<ask_receipt::Told>,
 }
 /// Nested message and enum types in `AskReceipt`.
@@ -1300,6 +1300,9 @@ pub mod ask_receipt {
         /// Which jobs were made.
         #[prost(message, tag = "7")]
         Spawned(super::SpawnReceipt),
+        /// Which secrets were told.
+        #[prost(message, tag = "8")]
+        Secrets(super::SecretReceipt),
     }
 }
 /// What policy said about an action.
@@ -1361,6 +1364,13 @@ pub struct SpawnReceipt {
     /// Their ids, in the order in which they were asked for.
     #[prost(string, repeated, tag = "2")]
     pub job_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Secrets that were told. Their values are in no record.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretReceipt {
+    /// Their names, in the order in which they were asked for.
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What a caller wants done.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -9126,6 +9136,8 @@ pub enum ErrorReason {
     ApiKeyNotFound = 240,
     /// FAILED_PRECONDITION: the API key was revoked or has expired. Make a new one.
     ApiKeyEnded = 241,
+    /// FAILED_PRECONDITION: a secret is not told. It says nothing about whether there is one of that name.
+    SecretRefused = 242,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -9234,6 +9246,7 @@ impl ErrorReason {
             Self::AnonymousVote => "ERROR_REASON_ANONYMOUS_VOTE",
             Self::ApiKeyNotFound => "ERROR_REASON_API_KEY_NOT_FOUND",
             Self::ApiKeyEnded => "ERROR_REASON_API_KEY_ENDED",
+            Self::SecretRefused => "ERROR_REASON_SECRET_REFUSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -9339,6 +9352,7 @@ impl ErrorReason {
             "ERROR_REASON_ANONYMOUS_VOTE" => Some(Self::AnonymousVote),
             "ERROR_REASON_API_KEY_NOT_FOUND" => Some(Self::ApiKeyNotFound),
             "ERROR_REASON_API_KEY_ENDED" => Some(Self::ApiKeyEnded),
+            "ERROR_REASON_SECRET_REFUSED" => Some(Self::SecretRefused),
             _ => None,
         }
     }
@@ -11801,7 +11815,7 @@ pub struct Ask {
     #[prost(uint64, tag = "2")]
     pub lease_id: u64,
     /// The question.
-    #[prost(oneof = "ask::Question", tags = "3, 4, 7")]
+    #[prost(oneof = "ask::Question", tags = "3, 4, 5, 7")]
     pub question: ::core::option::Option<ask::Question>,
 }
 /// Nested message and enum types in `Ask`.
@@ -11815,6 +11829,9 @@ pub mod ask {
         /// May so much be spent? Feature `ask.budget`.
         #[prost(message, tag = "4")]
         Budget(super::BudgetAsk),
+        /// What is the value? Feature `ask.secret`.
+        #[prost(message, tag = "5")]
+        Secret(super::SecretAsk),
         /// Make jobs of this one. Feature `ask.spawn`.
         #[prost(message, tag = "7")]
         Spawn(super::SpawnAsk),
@@ -11852,6 +11869,14 @@ pub struct BudgetAsk {
     /// Model it is for, at most 256 bytes. For people.
     #[prost(string, tag = "3")]
     pub model: ::prost::alloc::string::String,
+}
+/// Asks for the values of secrets that the job refers to as `secret://NAME`: in its JSON payload, its labels or its configuration. All of them
+/// are told, or none: refused with SECRET_REFUSED, which does not say why.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretAsk {
+    /// Their names, `\[A-Za-z0-9._-\]{1,64}`, from 1 to 64, each once.
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Asks to make jobs of the job: all of them, or none and an error that names the item. They pass policy and quotas like any submit, stand
 /// for whoever submitted the job, and are named by their parent in `parent_job_id`. A child that policy denies is made, as DENIED.
@@ -12101,6 +12126,9 @@ pub struct Assignment {
     /// What is left of its budget.
     #[prost(message, repeated, tag = "14")]
     pub budget: ::prost::alloc::vec::Vec<BudgetShare>,
+    /// Names of the secrets it refers to and may ask for, in order, at most 256. Empty where the server has none.
+    #[prost(string, repeated, tag = "15")]
+    pub secret_refs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The job's labels.
     #[prost(btree_map = "string, string", tag = "17")]
     pub labels:
@@ -12220,7 +12248,7 @@ pub struct Answer {
     #[prost(uint64, tag = "2")]
     pub lease_id: u64,
     /// The answer.
-    #[prost(oneof = "answer::Answer", tags = "3, 4, 7, 9")]
+    #[prost(oneof = "answer::Answer", tags = "3, 4, 5, 7, 9")]
     pub answer: ::core::option::Option<answer::Answer>,
 }
 /// Nested message and enum types in `Answer`.
@@ -12234,6 +12262,9 @@ pub mod answer {
         /// What may be spent.
         #[prost(message, tag = "4")]
         Budget(super::BudgetGrant),
+        /// The values that were asked for.
+        #[prost(message, tag = "5")]
+        Secrets(super::Secrets),
         /// Which jobs were made.
         #[prost(message, tag = "7")]
         Spawned(super::Spawned),
@@ -12241,6 +12272,24 @@ pub mod answer {
         #[prost(message, tag = "9")]
         Error(super::AskError),
     }
+}
+/// Values of secrets. Never stored: a question that is repeated is answered with what the values are then.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Secrets {
+    /// In the order in which they were asked for.
+    #[prost(message, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<SecretValue>,
+}
+/// The value of a secret.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SecretValue {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its value, from 1 byte to 64 KiB. Programs that print messages must leave it out.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
 }
 /// What policy says about an action.
 #[derive(Clone, PartialEq, ::prost::Message)]

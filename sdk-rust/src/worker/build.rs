@@ -48,7 +48,7 @@ pub struct WorkerBuilder {
 
 impl WorkerBuilder {
     pub(super) fn new(server: Server) -> Self {
-        let features = ["resume", "batch", "output", "ask.policy", "ask.budget", "ask.spawn"];
+        let features = ["resume", "batch", "output", "ask.policy", "ask.budget", "ask.secret", "ask.spawn"];
         let features = features.map(str::to_owned).to_vec();
         let hello = pb::Hello {
             protocol_min: 1,

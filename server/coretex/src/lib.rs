@@ -7,6 +7,7 @@ mod key_files;
 pub mod logging;
 pub mod outcome;
 pub mod policy_file;
+mod secrets_file;
 pub mod settings;
 pub mod units;
 pub mod wiring;

@@ -1,7 +1,7 @@
 //! A server put together, in the order its parts depend on each other; taken apart the other way round.
 
 use crate::settings::{Ack, Place, Profile, Secret, Settings};
-use crate::{key_files, policy_file};
+use crate::{key_files, policy_file, secrets_file};
 use coretex_domain::Span;
 use coretex_engine::Engine;
 use coretex_engine::clock::{SystemClock, SystemDice};
@@ -54,6 +54,8 @@ pub enum StartError {
     NoKey,
     /// So many API keys of the store were hashed with something else than the server was given.
     OtherPepper(usize),
+    /// The configuration refers to secrets that no provider has; where, and which.
+    Unresolved(Vec<String>),
 }
 
 /// The world as it is: the system's clock and chance.
@@ -68,6 +70,13 @@ pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Resul
     let token_key = key_files::token_key(settings, &env)?;
     let pepper = key_files::pepper(settings)?;
     let engine = Engine::start(store, env, engine_settings(settings)).await?;
+    secrets_file::warn_of_short(&settings.secrets);
+    if let Err(error) = check_references(settings, &engine) {
+        engine.stop().await;
+        return Err(error);
+    }
+    let secrets = settings.secrets.file.clone();
+    let secrets = secrets.map(|path| tokio::spawn(secrets_file::follow(settings.secrets.clone(), path)));
     let mut policy = None;
     if let Some(file) = &settings.policy.file {
         // Before anybody is served.
@@ -103,8 +112,26 @@ pub async fn start(settings: &Settings, listeners: Listeners, env: Env) -> Resul
             let _ = asked.await;
         }));
     let stop_max = settings.engine.drain_grace + STOP_MARGIN;
-    let followers = [metrics, policy].into_iter().flatten().collect();
+    let followers = [metrics, policy, secrets].into_iter().flatten().collect();
     Ok(Server { engine, address, shutdown, gateway, followers, stop_max })
+}
+
+/// A server for others does not start while its own configuration refers to secrets that are not there. What tenants refer to
+/// is theirs: they must not keep it from starting.
+fn check_references(settings: &Settings, engine: &Engine) -> Result<(), StartError> {
+    let found = engine.unresolved_secrets().map_err(|refusal| StartError::Machine(refusal.to_string()))?;
+    let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|one| one.is_of_system);
+    for one in &others {
+        let (namespace, scope, name) = (&one.namespace, &one.scope, &one.name);
+        tracing::warn!(%namespace, %scope, %name, "configuration refers to a secret that no provider has");
+    }
+    let line = |one: &coretex_engine::Unresolved| {
+        format!("the configuration of {} refers to secret://{}, which no provider has", one.scope, one.name)
+    };
+    match own.is_empty() || settings.profile == Profile::Dev {
+        true => Ok(()),
+        false => Err(StartError::Unresolved(own.iter().map(line).collect())),
+    }
 }
 
 async fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, StartError> {
@@ -141,6 +168,7 @@ fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
             .and_then(|kernel| kernel.client().ok())
             .map(|client| Arc::new(client) as Arc<dyn coretex_engine::RemoteKernel>),
         audit_retention: span(settings.audit.retention),
+        secrets: settings.secrets.vault.clone(),
         ..coretex_engine::api::Settings::default()
     }
 }
@@ -339,6 +367,7 @@ impl fmt::Display for StartError {
             StartError::NoPolicy => f.write_str("no policy of one's own is in force"),
             StartError::NoKey => f.write_str("nobody could say who they are"),
             StartError::OtherPepper(count) => write!(f, "{count} API keys were hashed with another pepper"),
+            StartError::Unresolved(where_to) => f.write_str(&where_to.join("; ")),
         }
     }
 }

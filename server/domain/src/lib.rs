@@ -16,6 +16,7 @@ pub mod nearest;
 pub mod payload;
 pub mod policy;
 pub mod receipt;
+pub mod redact;
 pub mod refusal;
 pub mod resource;
 pub mod session;

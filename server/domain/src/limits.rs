@@ -76,6 +76,8 @@ pub const ASKS_PER_SECOND: u32 = 100;
 /// What a question may carry as arguments, and how its parts are named.
 pub const ASK_ARGS_MAX: usize = 64 << 10;
 pub const ASK_RESOURCE_LEN_MAX: usize = 256;
+/// Secrets one question may name.
+pub const ASK_SECRETS_MAX: usize = 64;
 /// How long a verdict on an action may be relied on.
 pub const ASK_VERDICT_TTL: Span = Span::secs(30);
 /// Children of one question.

@@ -26,6 +26,8 @@ pub enum Told {
     Ruling(Box<Ruling>),
     Grant(Grant),
     Spawned(Spawned),
+    /// Names of secrets whose values were told. The values are never in a record.
+    Secrets(Vec<Arc<str>>),
 }
 
 /// What the policies said about an action inside a job.
@@ -127,6 +129,7 @@ impl Receipt {
             Told::Ruling(ruling) => ("policy", ruling.body()),
             Told::Grant(grant) => ("budget", grant.body()),
             Told::Spawned(spawned) => ("spawned", spawned.body()),
+            Told::Secrets(names) => ("secret", names.iter().map(|name| Value::from(&**name)).collect()),
         };
         json!({
             "serial": self.serial, "ask_id": self.ask_id, "asked": format!("{:032x}", self.asked), kind: told,
@@ -141,6 +144,9 @@ impl Receipt {
             Told::Ruling(Box::new(Ruling::of(ruling)?))
         } else if let Some(grant) = part("budget") {
             Told::Grant(Grant::of(grant)?)
+        } else if let Some(names) = part("secret") {
+            let name = |name: &Value| name.as_str().map(Arc::from);
+            Told::Secrets(names.as_array()?.iter().map(name).collect::<Option<_>>()?)
         } else {
             Told::Spawned(Spawned::of(part("spawned")?)?)
         };
@@ -244,8 +250,9 @@ mod tests {
         };
         let spawned =
             Told::Spawned(Spawned { name: "1".into(), jobs: vec![job.id.clone(), JobId::Named("x".into())] });
-        let grants = [Told::Grant(grant(Some(0))), Told::Grant(grant(None))];
-        for told in [Told::Ruling(Box::new(ruling)), spawned].into_iter().chain(grants) {
+        let secrets = Told::Secrets(vec!["DB".into(), "api.key".into()]);
+        let others = [Told::Grant(grant(Some(0))), Told::Grant(grant(None)), secrets];
+        for told in [Told::Ruling(Box::new(ruling)), spawned].into_iter().chain(others) {
             let receipt = Receipt { serial: 2, ask_id: u64::MAX, asked: u128::MAX - 1, told };
             let row = receipt.row(&job, Time(5), Time(9));
             assert_eq!(row.key(), Receipt::key(&job.namespace, &job.id, 2, u64::MAX));

@@ -127,6 +127,8 @@ reasons! {
         "Read it again and repeat the change on what it is now.";
     StaleLease = "STALE_LEASE" => FailedPrecondition, "The lease is closed; another attempt is open or the job has ended.",
         "Stop the handler; its result is not wanted any more.";
+    SecretRefused = "SECRET_REFUSED" => FailedPrecondition, "A secret is not told: the job does not refer to it, or its namespace has none of that name. Which of these is not said.",
+        "Write `secret://NAME` as a whole string into the job's JSON payload, a label or its configuration, and give the namespace a value of that name; docs/guide/secrets.md tells how.";
     ApprovalDecided = "APPROVAL_DECIDED" => FailedPrecondition, "The approval is over: approved, rejected, expired, voided, or its job has ended.",
         "Read it to see how it ended; a voided one may have a later round.";
     ApprovalVoted = "APPROVAL_VOTED" => FailedPrecondition, "Whoever wants to delegate a vote has given it already.",

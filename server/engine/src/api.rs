@@ -5,6 +5,7 @@ use coretex_domain::job::{Failure, Spec, Usage};
 use coretex_domain::policy::Policy;
 use coretex_domain::session::Lane;
 use coretex_domain::{Job, JobId, Namespace, Payload, SessionId, Span, Time};
+use coretex_secrets::{Secret, Vault};
 use std::sync::Arc;
 
 pub use coretex_domain::Refusal;
@@ -176,6 +177,16 @@ pub enum LeaseName {
     Token(Bytes),
 }
 
+impl LeaseName {
+    /// The short id, if it is named by that.
+    pub(crate) fn id(&self) -> Option<u64> {
+        match self {
+            LeaseName::Id(id) => Some(*id),
+            LeaseName::Token(_) => None,
+        }
+    }
+}
+
 pub use coretex_kernel::input::UpdateKind;
 
 /// A question of a worker in the middle of an attempt.
@@ -197,7 +208,15 @@ impl AskOfWorker {
 #[derive(Debug)]
 pub enum AskQuestion {
     Policy(Box<PolicyAsk>),
-    Budget { dimension: Dimension, amount: u64, model: Arc<str> },
+    Budget {
+        dimension: Dimension,
+        amount: u64,
+        model: Arc<str>,
+    },
+    /// At least one name, each once.
+    Secret {
+        names: Vec<Arc<str>>,
+    },
     Spawn(Box<SpawnAsk>),
 }
 
@@ -246,6 +265,8 @@ pub struct Assignment {
     pub max_attempts: u32,
     pub start_to_close: Span,
     pub stall: Option<Span>,
+    /// Names of the secrets the job refers to; none where the server has no secrets.
+    pub secret_refs: Vec<Arc<str>>,
 }
 
 /// Frames from the server to a worker, in the words of the domain.
@@ -275,6 +296,12 @@ pub enum ServerFrame {
         /// Name of its record; empty where there is none.
         decision_id: Arc<str>,
         answer: Box<Result<Told, Refusal>>,
+    },
+    /// Values of secrets, as they are now. Nowhere else.
+    Secrets {
+        lease_id: u64,
+        ask_id: u64,
+        values: Vec<(Arc<str>, Secret)>,
     },
     HeartbeatAck {
         heartbeat_no: u64,
@@ -428,6 +455,8 @@ pub struct Settings {
     /// What is asked about every job before it is handed out.
     pub policy: Arc<Policy>,
     pub audit_retention: Span,
+    /// What jobs may ask for by name.
+    pub secrets: Arc<Vault>,
     /// Judges in place of the policies kept here, which then are not used.
     pub remote_kernel: Option<Arc<dyn crate::RemoteKernel>>,
 }
@@ -445,6 +474,7 @@ impl Default for Settings {
             open_jobs_max: 20_000_000,
             policy: Arc::new(Policy::built_in()),
             audit_retention: crate::audit::RETENTION_DEFAULT,
+            secrets: Arc::default(),
             remote_kernel: None,
         }
     }

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod namespaces;
 mod output;
 mod policies;
+mod redact;
 mod remote;
 mod retry;
 mod run;
@@ -34,7 +35,7 @@ mod topics;
 pub use approvals::{ApprovalPage, ApprovalQuery};
 pub use asks::{ReceiptPage, ReceiptQuery};
 pub use config::{
-    ConfigChange, ConfigEdit, ConfigSchema, ConfigStep, ConfigWatch, EffectiveConfig, ScopeConfig,
+    ConfigChange, ConfigEdit, ConfigSchema, ConfigStep, ConfigWatch, EffectiveConfig, ScopeConfig, Unresolved,
 };
 pub use dead_letters::{
     Group, Groups, Preview, Purged, Redrive, RedriveCounts, RedriveEnd, RedrivePhase, RedriveRun,

@@ -17,7 +17,20 @@ const RETRY_DEFAULT: Span = Span(500);
 
 /// The status of a refusal.
 pub(crate) fn of(refusal: &Refusal, request_id: &str) -> Status {
-    with_code(code(refusal.reason), refusal, request_id)
+    if !coretex_secrets::is_on() {
+        return with_code(code(refusal.reason), refusal, request_id);
+    }
+    // What a refusal quotes may have a secret in it.
+    let mut plain = refusal.clone();
+    plain.message = coretex_secrets::text(&plain.message).into_owned();
+    for (_, value) in &mut plain.facts {
+        *value = coretex_secrets::text(value).into_owned();
+    }
+    for violation in &mut plain.violations {
+        violation.field = coretex_secrets::text(&violation.field).into_owned();
+        violation.message = coretex_secrets::text(&violation.message).into_owned();
+    }
+    with_code(code(plain.reason), &plain, request_id)
 }
 
 /// The status of one item of a batch, details included.

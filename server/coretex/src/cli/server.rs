@@ -247,6 +247,10 @@ fn refusal(settings: &Settings, error: &StartError) -> Failure {
             let mend = "set auth.pepper_file to the file they were made with; if it is lost, open the store with `coretex dev` and revoke or rotate them";
             Refusals::from(Refusal::new("R17", message, mend).at("auth.pepper_file")).into()
         }
+        StartError::Unresolved(places) => {
+            let one = |place: &String| settings::secrets::unresolved(place.clone()).at("secrets.file");
+            Refusals(places.iter().map(one).collect()).into()
+        }
         StartError::Machine(message) => Failure::Machine(message.clone()),
     }
 }

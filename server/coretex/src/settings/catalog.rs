@@ -52,6 +52,8 @@ pub const CATALOG: &[Known] = known! {
     "policy.kernel" "CORETEX_POLICY_KERNEL" None, "https://safety.example.org:7070", "Policy kernel in another process that judges every job (`coretex safety serve`); jobs wait while it does not answer";
     "policy.kernel_key" "CORETEX_POLICY_KERNEL_KEY" None, "KEY", "API key shown to the policy kernel";
     "policy.kernel_ca" "CORETEX_POLICY_KERNEL_CA" None, "/etc/coretex/safety-ca.crt", "PEM file with the authorities to trust for its certificate";
+    "secrets.file" "CORETEX_SECRETS_FILE" None, "/etc/coretex/secrets.yaml", "YAML file of secrets that jobs ask for: namespace, name, value; readable by its owner only; read again when it changes";
+    "secrets.env_prefix" "CORETEX_SECRETS_ENV_PREFIX" None, "CORETEX_SECRET_", "What variables with secrets begin with; after it comes NAME, or NAMESPACE__NAME";
     "limits.connections_max" "CORETEX_LIMITS_CONNECTIONS_MAX" Some("10000"), "10000", "Connections at a time";
     "limits.connections_per_address_max" "CORETEX_LIMITS_CONNECTIONS_PER_ADDRESS_MAX" Some("2500"), "2500", "Connections at a time from one IPv4 address or one IPv6 /64 network";
     "limits.connection_idle_max" "CORETEX_LIMITS_CONNECTION_IDLE_MAX" Some("5m"), "5m", "How long a connection may lie idle before it is closed";

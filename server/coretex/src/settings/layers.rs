@@ -3,12 +3,16 @@
 use super::catalog::{CATALOG, FOREIGN, Known, STRUCTURED, find};
 use super::file;
 use super::refusal::{Origin, Refusal, Refusals, VALUE};
+use super::secrets;
 use coretex_domain::nearest::hint;
+use coretex_secrets::{ANY_NAMESPACE, Values, refs};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
+
+const PREFIX_KEY: &str = "secrets.env_prefix";
 
 /// Where settings are looked for.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +47,8 @@ pub struct Layers {
     pub now: SystemTime,
     /// What kind of file system the store is said to be on.
     pub file_system: Option<u32>,
+    /// Secrets of the environment.
+    pub(super) secrets: Values,
     values: BTreeMap<&'static str, Value>,
     refusals: Vec<Refusal>,
 }
@@ -66,8 +72,8 @@ impl Layers {
     /// Reads all sources.
     pub fn read(sources: &Sources) -> Layers {
         let now = sources.now.unwrap_or_else(SystemTime::now);
-        let file_system = sources.file_system;
-        let mut layers = Layers { now, file_system, values: BTreeMap::new(), refusals: Vec::new() };
+        let (file_system, secrets) = (sources.file_system, Values::default());
+        let mut layers = Layers { now, file_system, secrets, values: BTreeMap::new(), refusals: Vec::new() };
         for known in CATALOG {
             let profile = sources.defaults.iter().find(|(key, _)| *key == known.key);
             let text = profile.map(|(_, text)| text.clone()).or_else(|| known.default.map(str::to_owned));
@@ -78,7 +84,8 @@ impl Layers {
         if let Some(path) = &sources.config {
             layers.add_file(path, &sources.env);
         }
-        layers.add_environment(&sources.env);
+        let prefix = layers.secret_prefix(sources);
+        layers.add_environment(&sources.env, prefix.as_deref());
         for (key, text) in &sources.flags {
             layers.add_flag(key, text);
         }
@@ -102,7 +109,50 @@ impl Layers {
         }
     }
 
-    fn add_environment(&mut self, env: &BTreeMap<String, String>) {
+    /// What variables with secrets begin with, which are no typos of settings.
+    fn secret_prefix(&mut self, sources: &Sources) -> Option<String> {
+        let flag = sources.flags.iter().rev().find(|(key, _)| key == PREFIX_KEY);
+        let flag = flag.map(|(_, text)| (text.clone(), Origin::Flag));
+        let variable = || {
+            let name = find(PREFIX_KEY)?.env.to_owned();
+            Some((sources.env.get(&name)?.clone(), Origin::Env(name)))
+        };
+        let in_file = self.value(PREFIX_KEY).map(|value| (value.items.concat(), value.origin.clone()));
+        let (prefix, origin) = flag.or_else(variable).or(in_file)?;
+        if let Err(message) = secrets::check_prefix(&prefix) {
+            let mend = format!("write for example `{PREFIX_KEY}: CORETEX_SECRET_`");
+            self.refuse(Refusal::new(VALUE, message, mend).at(origin.place(PREFIX_KEY)));
+            return None;
+        }
+        let (values, problems) = secrets::of_environment(&prefix, &sources.env);
+        for (variable, message) in problems {
+            let mend = "docs/guide/secrets.md has the form of names and values";
+            self.refuse(Refusal::new(VALUE, message, mend).at(variable));
+        }
+        self.secrets = values;
+        Some(prefix)
+    }
+
+    /// Puts secrets in the place of settings that are `secret://NAME`: those every namespace has, for settings belong to none.
+    pub(super) fn resolve(&mut self, values: &Values) {
+        let mut missing = Vec::new();
+        for (key, value) in &mut self.values {
+            for item in &mut value.items {
+                let Some(name) = refs::of_text(item) else { continue };
+                match values.get(ANY_NAMESPACE, name) {
+                    Some(secret) => *item = secret.expose().to_owned(),
+                    None => {
+                        missing.push((*key, format!("no provider has secret://{name} for every namespace")))
+                    }
+                }
+            }
+        }
+        for (key, message) in missing {
+            self.refuse_at(key, secrets::unresolved(message));
+        }
+    }
+
+    fn add_environment(&mut self, env: &BTreeMap<String, String>, secret_prefix: Option<&str>) {
         for (name, text) in env {
             match CATALOG.iter().find(|known| known.env == name) {
                 Some(known) if text.is_empty() => {
@@ -111,6 +161,7 @@ impl Layers {
                 }
                 Some(known) => self.add_text(known, text, Origin::Env(name.clone())),
                 None if FOREIGN.contains(&name.as_str()) => {}
+                None if secret_prefix.is_some_and(|prefix| name.starts_with(prefix)) => {}
                 None => {
                     let hint = hint(name, CATALOG.iter().map(|known| known.env));
                     let message = format!("no setting has this variable{hint}");
@@ -216,7 +267,11 @@ impl Layers {
     }
 
     /// What is wrong, if anything.
-    pub fn finish(self) -> Result<(), Refusals> {
+    pub fn finish(mut self) -> Result<(), Refusals> {
+        // What cannot be used is quoted, and it may come from a reference.
+        for refusal in &mut self.refusals {
+            refusal.message = coretex_secrets::text(&refusal.message).into_owned();
+        }
         if self.refusals.is_empty() { Ok(()) } else { Err(Refusals(self.refusals)) }
     }
 }

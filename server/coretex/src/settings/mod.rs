@@ -17,6 +17,7 @@ mod metrics;
 mod namespaces;
 mod policy;
 mod refusal;
+pub(crate) mod secrets;
 mod store;
 mod tls;
 
@@ -31,6 +32,7 @@ pub use metrics::Metrics;
 pub use namespaces::Namespaces;
 pub use policy::Policy;
 pub use refusal::{Origin, Refusal, Refusals};
+pub use secrets::Secrets;
 pub use store::{Ack, Place, Store};
 pub use tls::Tls;
 
@@ -58,6 +60,7 @@ pub struct Settings {
     pub metrics: Metrics,
     pub namespaces: Namespaces,
     pub policy: Policy,
+    pub secrets: Secrets,
     /// Serve the policy kernel and nothing else.
     pub only_safety: bool,
 }
@@ -75,6 +78,7 @@ impl Profile {
 /// Reads, builds and validates.
 pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     let mut layers = Layers::read(sources);
+    let secrets = Secrets::build(&mut layers);
     let listen = Listen::build(&mut layers);
     let store = Store::build(&mut layers);
     let engine = Engine::build(&mut layers);
@@ -102,6 +106,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     }
     if let Some(policy) = &policy {
         policy.validate(profile, &mut layers);
+        secrets.validate(profile, policy, &mut layers);
     }
     layers.finish()?;
     let (Some(listen), Some(store), Some(engine), Some(audit)) = (listen, store, engine, audit) else {
@@ -125,6 +130,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
         metrics,
         namespaces,
         policy,
+        secrets,
         only_safety: false,
     })
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod production;
+mod secrets;
 
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;

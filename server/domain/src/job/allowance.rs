@@ -2,7 +2,8 @@
 
 use super::spec::Budget;
 use super::{Job, Usage};
-use crate::policy::{Amount, Constraints};
+use crate::payload::Payload;
+use crate::policy::{Amount, Constraints, Redaction};
 use crate::receipt::Dimension;
 use crate::time::Span;
 
@@ -65,6 +66,17 @@ impl Job {
     /// What the policy wants observed, if anything.
     pub fn constraints(&self) -> Option<&Constraints> {
         self.decision.as_ref()?.constraints()
+    }
+
+    /// Takes what stands under telling names out of a result in JSON, where the policy wants it.
+    pub fn redact_strictly(&self, result: &mut Payload) {
+        let is_strict = self.constraints().is_some_and(|all| all.redaction == Some(Redaction::Strict));
+        if is_strict
+            && result.content_type.is_json()
+            && let Some(redacted) = crate::redact::by_key(&result.data)
+        {
+            result.data = redacted.into();
+        }
     }
 
     /// Attempts that count, at most: what was asked for, lowered by the policy.
@@ -218,6 +230,25 @@ mod tests {
         assert_eq!(job.capped_runtime(Span::hours(1)), Span::secs(5));
         assert_eq!(job.capped_runtime(Span::secs(1)), Span::secs(1));
         assert_eq!(job.budget(), Budget { max_tokens: Some(100), max_cost_micros: Some(7) });
+    }
+
+    #[test]
+    fn results_lose_what_stands_under_telling_names_only_where_the_policy_is_strict() {
+        let redacted = |redaction| {
+            let mut job = job(Budget::default(), Budgets::default());
+            let constraints = Constraints { redaction, ..Constraints::default() };
+            let terms = Terms { constraints: Some(constraints), ..Terms::default() };
+            if let Some(decision) = &mut job.decision {
+                Arc::make_mut(decision).terms = Some(Arc::new(terms));
+            }
+            let mut result = Payload::json(r#"{"password":"x","a":1}"#);
+            job.redact_strictly(&mut result);
+            result
+        };
+        assert_eq!(redacted(Some(Redaction::Strict)), Payload::json(r#"{"password":"[redacted]","a":1}"#));
+        for lax in [None, Some(Redaction::None), Some(Redaction::Standard)] {
+            assert_eq!(redacted(lax), Payload::json(r#"{"password":"x","a":1}"#), "{lax:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod policy;
 mod receipts;
+mod secret;
 mod spawn;
 
 pub use receipts::{ReceiptPage, ReceiptQuery};
@@ -25,15 +26,17 @@ use std::sync::atomic::Ordering;
 const LOOKS_MAX: usize = 4;
 
 /// Takes a question in. Its answer goes to whatever stream the session has by then.
-pub(crate) fn take(shared: &Arc<Shared>, stay: &Arc<Stay>, ask: AskOfWorker) {
+pub(crate) fn take(shared: &Arc<Shared>, stay: &Arc<Stay>, mut ask: AskOfWorker) {
+    crate::redact::question(&mut ask.question);
     let (lease_id, ask_id) = (ask.lease_id, ask.ask_id);
     let refusal = match stay.ask_begins(lease_id, ask_id, shared.env.clock.now().mono) {
         Asking::New => {
             let (shared, stay) = (shared.clone(), stay.clone());
             tokio::spawn(async move {
                 let answer = decide(&shared, &stay, &ask).await;
+                let frame = frame_of(&shared, &stay, &ask, answer).await;
                 stay.ask_done(lease_id, ask_id);
-                send(&stay, &ask, answer.map_err(worth_repeating));
+                stay.send_control(frame);
             });
             return;
         }
@@ -44,17 +47,36 @@ pub(crate) fn take(shared: &Arc<Shared>, stay: &Arc<Stay>, ask: AskOfWorker) {
             Refusal::new(Reason::RateLimited, message).retry_after(wait)
         }
     };
-    send(stay, &ask, Err(refusal));
+    stay.send_control(answer_of(&ask, Err(refusal)));
 }
 
-fn send(stay: &Stay, ask: &AskOfWorker, answer: Result<Told, Refusal>) {
+fn answer_of(ask: &AskOfWorker, answer: Result<Told, Refusal>) -> ServerFrame {
     let decision_id = ask.receipt_name.get().cloned().unwrap_or_default();
-    stay.send_control(ServerFrame::Answer {
-        lease_id: ask.lease_id,
-        ask_id: ask.ask_id,
-        decision_id,
-        answer: Box::new(answer),
-    });
+    ServerFrame::Answer { lease_id: ask.lease_id, ask_id: ask.ask_id, decision_id, answer: Box::new(answer) }
+}
+
+/// What goes to the worker. Values of secrets join it here, after everything that is written down about them.
+async fn frame_of(
+    shared: &Shared,
+    stay: &Stay,
+    ask: &AskOfWorker,
+    answer: Result<Told, Refusal>,
+) -> ServerFrame {
+    let AskQuestion::Secret { names } = &ask.question else {
+        return answer_of(ask, answer.map_err(worth_repeating));
+    };
+    let values = answer.and_then(|_| secret::values(shared, &stay.namespace(), names));
+    let told = match values {
+        Ok(values) => secret::record(shared, stay, ask, names, None).await.map(|()| values),
+        Err(refusal) if refusal.reason == Reason::SecretRefused => {
+            Err(secret::record(shared, stay, ask, names, Some(&refusal)).await.err().unwrap_or(refusal))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match told {
+        Ok(values) => ServerFrame::Secrets { lease_id: ask.lease_id, ask_id: ask.ask_id, values },
+        Err(refusal) => answer_of(ask, Err(worth_repeating(refusal))),
+    }
 }
 
 /// What may go better the next time says when: the number of the question makes a repeat harmless.
@@ -108,7 +130,7 @@ async fn look_and_decide(
     let ask_of = Ask { session, lease_id: ask.lease_id, job: job.key(), looked_at, receipt };
     let reply = match &ask.question {
         AskQuestion::Spawn(spawn) => spawn::make(shared, who, &job, spawn, ask_of).await?,
-        AskQuestion::Policy(_) | AskQuestion::Budget { .. } => {
+        AskQuestion::Policy(_) | AskQuestion::Budget { .. } | AskQuestion::Secret { .. } => {
             tell(shared, who, Input::Ask(Box::new(ask_of))).await?
         }
     };
@@ -143,6 +165,7 @@ async fn judge(shared: &Arc<Shared>, job: &Arc<Job>, question: &AskQuestion) -> 
         })),
         // So does it which jobs were made.
         AskQuestion::Spawn(ask) => Ok(Told::Spawned(Spawned { name: ask.name.clone(), jobs: Vec::new() })),
+        AskQuestion::Secret { names } => secret::may_have(shared, job, names),
     }
 }
 
@@ -173,6 +196,10 @@ fn fingerprint(question: &AskQuestion) -> u128 {
             part(ask.name.as_bytes());
             part(&[u8::from(ask.close_with_parent)]);
             ask.specs.iter().for_each(|spec| part(&spec.fingerprint().to_le_bytes()));
+        }
+        AskQuestion::Secret { names } => {
+            part(b"secret");
+            names.iter().for_each(|name| part(name.as_bytes()));
         }
     }
     let mut bits = [0; 16];

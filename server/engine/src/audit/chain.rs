@@ -36,6 +36,14 @@ pub struct Record {
     pub hash: Arc<str>,
 }
 
+impl Record {
+    /// What others said in it.
+    pub(super) fn texts(&mut self) -> [&mut Arc<str>; 7] {
+        let Record { actor, namespace, method, subject, request_id, reason, detail, .. } = self;
+        [actor, namespace, method, subject, request_id, reason, detail]
+    }
+}
+
 /// Where a chain ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {

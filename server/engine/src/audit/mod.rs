@@ -95,13 +95,21 @@ async fn append(shared: &Arc<Shared>, records: Vec<Record>) -> Result<(), Refusa
     Ok(())
 }
 
+/// Adds a record to the chain, without the values of secrets. Returns when it is durable.
+pub(crate) async fn write(shared: &Shared, mut record: Record) -> Result<(), Refusal> {
+    if coretex_secrets::is_on() {
+        record.texts().into_iter().for_each(coretex_secrets::arc);
+    }
+    let (answer, done) = oneshot::channel();
+    let stopped = || Refusal::new(Reason::ShuttingDown, "the server stops");
+    shared.audit.send(Entry { record, answer }).await.map_err(|_| stopped())?;
+    done.await.unwrap_or_else(|_| Err(reloaded()))
+}
+
 impl Engine {
     /// Adds a record to the chain; its time and place are given by the chain. Returns when it is durable.
     pub async fn audit(&self, record: Record) -> Result<(), Refusal> {
-        let (answer, done) = oneshot::channel();
-        let stopped = || Refusal::new(Reason::ShuttingDown, "the server stops");
-        self.shared.audit.send(Entry { record, answer }).await.map_err(|_| stopped())?;
-        done.await.unwrap_or_else(|_| Err(reloaded()))
+        write(&self.shared, record).await
     }
 
     /// Whether the last records were written. While they are not, what must leave one is better not done; the next

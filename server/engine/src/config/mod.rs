@@ -5,12 +5,14 @@ mod change;
 mod history;
 mod mirror;
 mod schema;
+mod secrets;
 mod watch;
 
 pub use body::{ConfigChange, ConfigSchema, ScopeConfig};
 pub use change::ConfigEdit;
 pub(crate) use history::complete;
 pub(crate) use mirror::Configs;
+pub use secrets::Unresolved;
 pub use watch::{ConfigStep, ConfigWatch};
 
 use crate::Engine;

@@ -36,6 +36,10 @@ impl Deliveries {
             max_attempts: job.capped_attempts(options.retry.max_attempts()),
             start_to_close: job.capped_runtime(options.timeouts.start_to_close()),
             stall: options.timeouts.stall,
+            secret_refs: match shared.settings.secrets.is_used() {
+                true => coretex_secrets::refs::of_job(&job),
+                false => Vec::new(),
+            },
             job,
         };
         // Sessions come in runs: the last one is nearly always the right one.

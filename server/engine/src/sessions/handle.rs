@@ -1,20 +1,19 @@
 //! What a stream handler holds: the way in for frames of a worker, and the way out for frames to it.
 
 use super::stay::Receipt;
-use super::{Stay, attach, drain, expire};
+use super::{Stay, attach, drain, expire, written};
 use crate::api::{AskOfWorker, Drain, HeldLease, LeaseName, Load, ServerFrame, Update, UpdateKind};
 use crate::asks;
 use crate::mail::{Mail, ReplyTo};
 use crate::metrics::add;
-use crate::output::Piece;
+use crate::redact;
 use crate::shared::Shared;
 use bytes::Bytes;
 use coretex_domain::session::{Lane, Session};
 use coretex_domain::{Refusal, ShardId};
 use coretex_kernel::input::{Input, LeaseRef, Update as KernelUpdate};
-use coretex_ports::Write;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// A stream that has been welcomed.
 pub struct Attached {
@@ -103,8 +102,14 @@ impl SessionHandle {
     }
 
     /// Hands a report to the shards; the ack goes out when all of it is committed.
-    pub async fn report(&self, seq: u64, updates: Vec<Update>) -> Result<(), Refusal> {
+    pub async fn report(&self, seq: u64, mut updates: Vec<Update>) -> Result<(), Refusal> {
         self.seen();
+        if coretex_secrets::is_on() {
+            redact::updates(&mut updates);
+            let ended = updates.iter().filter(|update| is_last_word(&update.kind));
+            let ended: Vec<u64> = ended.filter_map(|update| update.lease.id()).collect();
+            written::finish(&self.shared, &self.stay, &ended).await;
+        }
         let parts = self.split(updates);
         if matches!(self.stay.report_begins(seq, parts.len()), Receipt::Repeat) {
             return Ok(());
@@ -165,37 +170,7 @@ impl SessionHandle {
             return self
                 .protocol_error("UNKNOWN_LEASE", format!("output for lease {lease_id}, which is not held"));
         }
-        let Some(job) = attach::job_of_lease(&self.shared, self.stay.session().session_id, lease_id).await
-        else {
-            return;
-        };
-        if piece.is_durable {
-            let mut at = piece.first_offset;
-            let mut rows = Vec::with_capacity(piece.chunks.len());
-            for chunk in &piece.chunks {
-                rows.push(Write::Output {
-                    namespace: job.namespace.clone(),
-                    job_id: job.id.clone(),
-                    stream: stream.clone(),
-                    offset: at,
-                    chunk: chunk.clone(),
-                });
-                at += chunk.len() as u64;
-            }
-            let (answer, done) = oneshot::channel();
-            let posted =
-                self.shared.post_waiting(self.shared.loop_of(job.shard), Mail::Rows(rows, answer)).await;
-            if posted.is_err() || done.await.is_err() {
-                return;
-            }
-        }
-        let ring = Piece {
-            first_offset: piece.first_offset,
-            chunks: piece.chunks,
-            dropped: piece.dropped,
-            is_end: piece.is_end,
-        };
-        self.shared.outputs.append(job.key(), &stream, ring);
+        written::take(&self.shared, &self.stay, lease_id, stream, piece).await;
     }
 
     /// Takes a question about a lease; its answer comes as a frame.

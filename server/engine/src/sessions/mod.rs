@@ -7,6 +7,7 @@ mod expire;
 mod handle;
 mod poll;
 mod stay;
+mod written;
 
 pub(crate) use attach::{end_orphans, hello, job_of_lease, restore, resume};
 pub(crate) use deliver::Deliveries;
@@ -115,7 +116,7 @@ impl Sessions {
     }
 
     /// Leases of the session are closed: they are no longer expected to be held.
-    pub(crate) fn leases_closed(&self, session: SessionId, leases: impl Iterator<Item = u64>) {
+    pub(crate) fn leases_closed(&self, session: SessionId, leases: impl Iterator<Item = u64> + Clone) {
         if let Some(stay) = self.find(session) {
             stay.forget_all(leases);
         }

@@ -6,6 +6,7 @@ use crate::api::{
     Assignment, Caller, ControlEntry, Hello, LeaseName, Poll, Polled, Rejection, ServerFrame, Update,
     UpdateKind,
 };
+use crate::redact;
 use crate::shared::Shared;
 use crate::tokens::Tokens;
 use coretex_domain::job::State;
@@ -179,8 +180,9 @@ pub(crate) async fn report_by_token(
     shared: &Arc<Shared>,
     caller: &Caller,
     session: Option<SessionId>,
-    updates: Vec<Update>,
+    mut updates: Vec<Update>,
 ) -> Result<(Vec<Rejection>, Vec<ControlEntry>), Refusal> {
+    redact::updates(&mut updates);
     let stay = session.and_then(|id| shared.sessions.find(id)).filter(|s| s.namespace() == caller.namespace);
     if let Some(stay) = &stay {
         stay.seen(shared.env.clock.now());
@@ -283,7 +285,9 @@ async fn is_repeat(shared: &Shared, caller: &Caller, said: Option<&Said>) -> boo
     }
     match &said.word {
         Word::Succeeded(result) => {
-            job.state == State::Succeeded && job.result.as_ref().unwrap_or(&Payload::empty()) == result
+            let mut result = result.clone();
+            job.redact_strictly(&mut result);
+            job.state == State::Succeeded && job.result.as_ref().unwrap_or(&Payload::empty()) == &result
         }
         Word::Failed { kind, message } => {
             matches!(job.state, State::Failed | State::Retrying { .. })

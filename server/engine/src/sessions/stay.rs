@@ -4,6 +4,7 @@ mod asking;
 
 pub(crate) use asking::Asking;
 
+use super::written::Searched;
 use crate::api::{ControlAction, ControlEntry, LaneTotals, Load, Rejection, ServerFrame, WorkerInfo};
 use coretex_domain::session::Session;
 use coretex_domain::{Namespace, Time};
@@ -42,6 +43,8 @@ struct Holding {
     assign_no: u64,
     is_started: bool,
     asked: asking::Asked,
+    /// A secret was refused to it.
+    was_refused: bool,
 }
 
 /// A worker that leaves.
@@ -80,6 +83,7 @@ pub(crate) struct Stay {
     /// Monotonic time of the last sign of life.
     last_seen: AtomicU64,
     last_seen_wall: AtomicU64,
+    pub(crate) searched: Searched,
 }
 
 /// What the stream said about a report.
@@ -96,6 +100,7 @@ impl Stay {
             inner: Mutex::default(),
             last_seen: AtomicU64::new(mono.0),
             last_seen_wall: AtomicU64::new(wall.0),
+            searched: Searched::default(),
         }
     }
 
@@ -200,11 +205,14 @@ impl Stay {
         self.inner().drain.is_some()
     }
 
-    pub(crate) fn forget_all(&self, leases: impl Iterator<Item = u64>) {
-        let mut inner = self.inner();
-        for lease in leases {
-            inner.leases.remove(&lease);
+    pub(crate) fn forget_all(&self, leases: impl Iterator<Item = u64> + Clone) {
+        {
+            let mut inner = self.inner();
+            for lease in leases.clone() {
+                inner.leases.remove(&lease);
+            }
         }
+        self.searched.forget(leases);
     }
 
     pub(crate) fn holds(&self, lease_id: u64) -> bool {

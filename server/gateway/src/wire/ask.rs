@@ -7,11 +7,12 @@ use super::time::duration;
 use super::{Faults, json, payload};
 use coretex_contract::v1::{self as pb, answer, ask};
 use coretex_domain::limits::{
-    ASK_ARGS_MAX, ASK_RESOURCE_LEN_MAX, ASK_VERDICT_TTL, MODEL_NAME_LEN_MAX, RISK_TAGS_MAX,
+    ASK_ARGS_MAX, ASK_RESOURCE_LEN_MAX, ASK_SECRETS_MAX, ASK_VERDICT_TTL, MODEL_NAME_LEN_MAX, RISK_TAGS_MAX,
 };
 use coretex_domain::names::shown;
 use coretex_domain::{Reason, Refusal};
 use coretex_engine::api::{AskOfWorker, AskQuestion, Dimension, Grant, PolicyAsk, Ruling, Told};
+use coretex_secrets::Secret;
 use std::sync::Arc;
 
 const ACTION_LEN_MAX: usize = 64;
@@ -22,6 +23,7 @@ pub(crate) fn feature(given: &pb::Ask) -> Option<&'static str> {
     match given.question.as_ref()? {
         ask::Question::Policy(_) => Some("ask.policy"),
         ask::Question::Budget(_) => Some("ask.budget"),
+        ask::Question::Secret(_) => Some("ask.secret"),
         ask::Question::Spawn(_) => Some("ask.spawn"),
     }
 }
@@ -36,6 +38,7 @@ pub(crate) fn read(given: pb::Ask, reader: &mut SpecReader) -> Result<AskOfWorke
         None => return Err(Refusal::field("ask.question", "required")),
         Some(ask::Question::Policy(ask)) => AskQuestion::Policy(Box::new(policy(&mut faults, ask))),
         Some(ask::Question::Budget(ask)) => budget(&mut faults, &ask),
+        Some(ask::Question::Secret(ask)) => secret(&mut faults, &ask.names),
         Some(ask::Question::Spawn(ask)) => {
             AskQuestion::Spawn(Box::new(spawn::read(&mut faults, ask, given.ask_id, reader)))
         }
@@ -99,6 +102,35 @@ fn budget(faults: &mut Faults, ask: &pb::BudgetAsk) -> AskQuestion {
     AskQuestion::Budget { dimension, amount: ask.amount, model: ask.model.as_str().into() }
 }
 
+fn secret(faults: &mut Faults, names: &[String]) -> AskQuestion {
+    let count = names.len();
+    if !(1..=ASK_SECRETS_MAX).contains(&count) {
+        faults.add("ask.secret.names", format!("must have 1 to {ASK_SECRETS_MAX} items, got {count}"));
+        return AskQuestion::Secret { names: Vec::new() };
+    }
+    for (n, name) in names.iter().enumerate() {
+        let field = format!("ask.secret.names[{n}]");
+        match coretex_secrets::check_name(name) {
+            Err(message) => faults.add(field, message),
+            Ok(()) if names.iter().take(n).any(|other| other == name) => {
+                faults.add(field, format!("{} is named twice", shown(name)));
+            }
+            Ok(()) => {}
+        }
+    }
+    AskQuestion::Secret { names: names.iter().map(|name| name.as_str().into()).collect() }
+}
+
+/// Values of secrets on their way to the worker.
+pub(crate) fn write_secrets(lease_id: u64, ask_id: u64, values: Vec<(Arc<str>, Secret)>) -> pb::Answer {
+    let one = |(name, value): (Arc<str>, Secret)| pb::SecretValue {
+        name: name.to_string(),
+        value: value.expose().to_owned(),
+    };
+    let values = values.into_iter().map(one).collect();
+    pb::Answer { ask_id, lease_id, answer: Some(answer::Answer::Secrets(pb::Secrets { values })) }
+}
+
 /// What was asked, on its way to the worker.
 pub(crate) fn write(
     lease_id: u64,
@@ -109,6 +141,8 @@ pub(crate) fn write(
     let answer = match told {
         Ok(Told::Ruling(ruling)) => answer::Answer::Policy(verdict(&ruling, decision_id)),
         Ok(Told::Grant(grant)) => answer::Answer::Budget(granted(&grant)),
+        // Their values come in a frame of their own.
+        Ok(Told::Secrets(_)) => answer::Answer::Secrets(pb::Secrets::default()),
         Ok(Told::Spawned(spawned)) => answer::Answer::Spawned(spawn::write(&spawned)),
         Err(refusal) => answer::Answer::Error(error(refusal)),
     };
@@ -192,6 +226,14 @@ mod tests {
         refused(ask::Question::Budget(budget(0, 1)), "ask.budget.dimension");
         refused(ask::Question::Budget(budget(9, 1)), "ask.budget.dimension");
         refused(ask::Question::Budget(budget(1, 0)), "ask.budget.amount");
+        let secret = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            ask::Question::Secret(pb::SecretAsk { names })
+        };
+        refused(secret(&[]), "ask.secret.names");
+        refused(secret(&["A"; ASK_SECRETS_MAX + 1]), "ask.secret.names");
+        refused(secret(&["A", "a/b"]), "ask.secret.names[1]");
+        refused(secret(&["A", "B", "A"]), "ask.secret.names[2]");
         let without = pb::Ask { ask_id: 0, lease_id: 1, question: None };
         let mut reader = SpecReader::new(Time(1), 1 << 20, None);
         assert!(read(without, &mut reader).is_err());

@@ -62,6 +62,9 @@ pub(crate) fn frame(frame: ServerFrame, facts: &mut SessionFacts, now: Time) -> 
         ServerFrame::Answer { lease_id, ask_id, decision_id, answer } => {
             Frame::Answer(ask::write(lease_id, ask_id, &decision_id, *answer))
         }
+        ServerFrame::Secrets { lease_id, ask_id, values } => {
+            Frame::Answer(ask::write_secrets(lease_id, ask_id, values))
+        }
         ServerFrame::HeartbeatAck { heartbeat_no, session_ttl } => {
             Frame::HeartbeatAck(pb::HeartbeatAck { heartbeat_no, session_ttl: Some(duration(session_ttl)) })
         }
@@ -92,6 +95,7 @@ pub(crate) fn protocol_error(reason: &str, message: String) -> pb::ProtocolError
         "CREDIT" => pb::ErrorReason::SessionNotFound,
         reason => pb::ErrorReason::from_short_name(reason).unwrap_or(pb::ErrorReason::InvalidField),
     };
+    let message = coretex_secrets::text(&message).into_owned();
     pb::ProtocolError { code: code.into(), message, ..pb::ProtocolError::default() }
 }
 
@@ -109,11 +113,14 @@ pub(super) fn rare(a: &Assignment, now: Time) -> Option<pb::Assignment> {
     let is_constrained =
         job.decision.as_ref().is_some_and(|d| d.verdict != coretex_domain::policy::Verdict::Allow);
     let config = job.rare().config.as_ref();
-    let is_plain = job.rare().checkpoint.is_none() && config.is_none();
+    let is_plain = job.rare().checkpoint.is_none() && config.is_none() && a.secret_refs.is_empty();
     if job.spec.options.is_none() && is_plain && !is_constrained {
         return None;
     }
-    let mut out = pb::Assignment::default();
+    let mut out = pb::Assignment {
+        secret_refs: a.secret_refs.iter().map(ToString::to_string).collect(),
+        ..pb::Assignment::default()
+    };
     if let Some(checkpoint) = &job.rare().checkpoint {
         out.last_checkpoint = payload::write(checkpoint, pb::PayloadFormat::Data);
     }

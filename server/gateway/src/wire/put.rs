@@ -269,6 +269,7 @@ mod tests {
                     max_attempts: 3,
                     start_to_close: Span(1_500),
                     stall: with_options.then_some(Span::secs(5)),
+                    secret_refs: if with_options { vec!["DB".into()] } else { Vec::new() },
                 };
                 let now = Time(1_767_225_601_000);
                 let mut put = Put::default();
@@ -278,6 +279,7 @@ mod tests {
                 let written = &read.assignments[0];
                 assert_eq!((written.attempt, written.max_attempts, written.priority), (1, 3, 4));
                 assert_eq!(written.submitted_at, Some(timestamp(Time(1_767_225_600_123))));
+                assert_eq!(written.secret_refs.len(), usize::from(with_options));
                 assert_eq!(written.labels.len(), usize::from(with_options));
                 assert_eq!(written.deadline.is_some(), with_options);
                 assert_eq!(written.last_checkpoint.is_some(), with_options);

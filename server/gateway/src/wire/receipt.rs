@@ -10,6 +10,10 @@ pub(crate) fn write(name: &str, time: Time, receipt: &Receipt) -> pb::AskReceipt
     let told = match &receipt.told {
         Told::Ruling(ruling) => ask_receipt::Told::Policy(action(ruling)),
         Told::Grant(grant) => ask_receipt::Told::Budget(budget(grant)),
+        Told::Secrets(names) => {
+            let names = names.iter().map(ToString::to_string).collect();
+            ask_receipt::Told::Secrets(pb::SecretReceipt { names })
+        }
         Told::Spawned(made) => ask_receipt::Told::Spawned(spawned(made)),
     };
     pb::AskReceipt {

@@ -17,8 +17,8 @@ use std::sync::Arc;
 pub(crate) const PROTOCOL_MIN: u32 = 1;
 pub(crate) const PROTOCOL_MAX: u32 = 1;
 /// Features both sides may use when the worker names them.
-pub(crate) const FEATURES: [&str; 7] =
-    ["ask.budget", "ask.policy", "ask.spawn", "batch", "output", "resume", "zstd"];
+pub(crate) const FEATURES: [&str; 8] =
+    ["ask.budget", "ask.policy", "ask.secret", "ask.spawn", "batch", "output", "resume", "zstd"];
 
 const CAPABILITIES_MAX: usize = 64;
 const FACT_LEN_MAX: usize = 256;

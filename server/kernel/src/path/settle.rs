@@ -149,7 +149,10 @@ fn apply(
         UpdateKind::Succeeded(_) if is_cancelling => {
             return cancelled_late(view, key, "succeeded after the cancel", turn);
         }
-        UpdateKind::Succeeded(result) => {
+        UpdateKind::Succeeded(mut result) => {
+            if let Some(job) = view.job(key) {
+                job.redact_strictly(&mut result);
+            }
             close_with(view, key, Event::Succeeded, turn, |job| {
                 job.result = Some(result).filter(|r| !r.is_empty())
             });

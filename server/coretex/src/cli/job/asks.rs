@@ -79,6 +79,7 @@ fn told(told: &AskTold) -> (String, String, String) {
             };
             (what, format!("{} jobs", job_ids.len()), shown)
         }
+        AskTold::Secrets(names) => (format!("secret {}", names.join(", ")), "told".to_owned(), String::new()),
         _ => ("?".to_owned(), "of a later version".to_owned(), String::new()),
     }
 }

@@ -1,6 +1,6 @@
 //! One process per job: payload on standard input, result on standard output, never through a shell.
 
-use coretex_sdk::{Cancelled, Ctx, HandlerError, JSON, Payload};
+use coretex_sdk::{Cancelled, Ctx, HandlerError, JSON, Payload, Secret};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Program {
     pub result_max: usize,
     /// Media type of results. Absent: told from the bytes.
     pub content_type: Option<String>,
+    /// Names of secrets, and of the variables that get their values.
+    pub secrets: Vec<(String, String)>,
 }
 
 /// How a process ended.
@@ -35,7 +37,12 @@ enum Ended {
 impl Program {
     /// Runs one attempt.
     pub async fn run(&self, ctx: Ctx, input: Payload) -> Result<Payload, HandlerError> {
-        let mut child = self.spawn(&ctx)?;
+        let mut secrets = Vec::with_capacity(self.secrets.len());
+        for (name, variable) in &self.secrets {
+            secrets.push((variable, ctx.secret(name).await?));
+        }
+        let mut child = self.spawn(&ctx, &secrets)?;
+        drop(secrets);
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = tokio::spawn(async move {
@@ -83,7 +90,7 @@ impl Program {
         }
     }
 
-    fn spawn(&self, ctx: &Ctx) -> Result<Child, HandlerError> {
+    fn spawn(&self, ctx: &Ctx, secrets: &[(&String, Secret)]) -> Result<Child, HandlerError> {
         let (program, args) = self.argv.split_first().expect("invariant: clap wants at least the program");
         Command::new(program)
             .args(args)
@@ -92,6 +99,7 @@ impl Program {
             .env("CORETEX_TOPIC", ctx.topic())
             // The worker's credential is not the program's.
             .env_remove("CORETEX_API_KEY")
+            .envs(secrets.iter().map(|(variable, secret)| (variable, secret.expose())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -26,6 +26,9 @@ pub struct RunArgs {
     /// Run this program for each job: payload on standard input, result on standard output. Takes the rest of the line
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true)]
     exec: Vec<String>,
+    /// Give the program a secret the job refers to, as a variable; may be repeated. A job without it fails
+    #[arg(long = "secret", value_name = "NAME=VARIABLE", value_parser = secret, requires = "exec")]
+    secrets: Vec<(String, String)>,
     /// Name of this worker [default: host name and a random part]
     #[arg(long, value_name = "ID")]
     worker_id: Option<String>,
@@ -100,6 +103,7 @@ fn bind(args: &RunArgs, builder: WorkerBuilder) -> WorkerBuilder {
         kill_grace: args.kill_grace.0,
         result_max: usize::try_from(args.result_max.0).unwrap_or(usize::MAX),
         content_type: args.content_type.clone(),
+        secrets: args.secrets.clone(),
     };
     args.topics.iter().fold(builder, |builder, topic| {
         let program = program.clone();
@@ -108,6 +112,20 @@ fn bind(args: &RunArgs, builder: WorkerBuilder) -> WorkerBuilder {
             async move { program.run(ctx, input).await }
         })
     })
+}
+
+/// Name of a secret, and of the variable that gets its value.
+fn secret(text: &str) -> Result<(String, String), String> {
+    let (name, variable) = input::pair(text)?;
+    coretex_secrets::check_name(&name)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !variable.chars().all(is_plain)
+        || variable.starts_with(|c: char| c.is_ascii_digit())
+        || variable.is_empty()
+    {
+        return Err(format!("`{variable}` is no name of a variable: letters, digits and _"));
+    }
+    Ok((name, variable))
 }
 
 /// Returns the payload as it came.

@@ -106,7 +106,7 @@ pub(crate) fn read_pepper(path: &std::path::Path) -> Result<Vec<u8>, String> {
     }
 }
 
-fn check_mode(path: &str, key: &'static str, layers: &mut Layers) {
+pub(in crate::settings) fn check_mode(path: &str, key: &'static str, layers: &mut Layers) {
     if std::fs::metadata(path).is_ok_and(|facts| facts.permissions().mode() & 0o077 != 0) {
         let message = format!("{path} can be read by other users of this machine");
         layers.refuse_at(key, Refusal::new("R3", message, format!("chmod 600 {path}")));

@@ -5,6 +5,7 @@ mod item;
 mod jwt;
 mod keys;
 
+pub(super) use keys::check_mode;
 pub use keys::{Key, Secret};
 pub(crate) use keys::{line, read_pepper, time};
 

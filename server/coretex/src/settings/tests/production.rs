@@ -251,6 +251,26 @@ const CASES: &[Case] = &[
         },
         &["R16 coretex.yaml:2:log.level: `${CORETEX_TEST_NOWHERE}` names a variable that is not set"],
     ),
+    (
+        "secrets that others can read",
+        |site| {
+            site.write("secrets", "default:\n  A: b\n", 0o644);
+            site.set("secrets.file", &site.path("secrets"));
+        },
+        &["R3 command line:secrets.file: secrets can be read by other users of this machine"],
+    ),
+    (
+        "a policy with a secret that is not there",
+        |site| {
+            let rule =
+                "{id: r, match: {topics: [a]}, verdict: deny, reason: 'secret://NONE, not secret://A'}";
+            site.write("secrets", "team-a:\n  A: b\n", 0o600);
+            site.write("policy", &format!("name: p\ndefault: allow\nrules:\n  - {rule}\n"), 0o600);
+            site.set("secrets.file", &site.path("secrets"));
+            site.set("policy.file", &site.path("policy"));
+        },
+        &["R16 command line:policy.file: policy refers to secret://NONE, which no provider has"],
+    ),
 ];
 
 #[test]

@@ -62,6 +62,12 @@ impl Stay {
         Asking::New
     }
 
+    /// Notes that a secret was refused to a lease; true the first time.
+    pub(crate) fn first_refusal(&self, lease_id: u64) -> bool {
+        let mut inner = self.inner();
+        inner.leases.get_mut(&lease_id).is_some_and(|held| !std::mem::replace(&mut held.was_refused, true))
+    }
+
     /// The question is decided.
     pub(crate) fn ask_done(&self, lease_id: u64, ask_id: u64) {
         self.inner().asking.remove(&(lease_id, ask_id));

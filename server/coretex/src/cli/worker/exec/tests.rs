@@ -10,6 +10,7 @@ async fn run(argv: &[&str], input: &str, cancel: bool) -> Result<Payload, Handle
         kill_grace: Duration::from_millis(200),
         result_max: 1_000,
         content_type: None,
+        secrets: Vec::new(),
     };
     let call = Call::new("job.test").attempt(2);
     let call = if cancel { call.cancelled("enough") } else { call };
