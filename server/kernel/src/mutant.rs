@@ -34,6 +34,16 @@ mutants! {
     BudgetNotChecked = "budget-not-checked", "Usage beyond the budget does not end the job.";
     ApprovalNotBound = "approval-not-bound", "A question to people stays open when the policy changes, and its answer counts.";
     VoteCountedTwice = "vote-counted-twice", "The same vote counts once more each time it comes.";
+    AskNotFenced = "ask-not-fenced", "Questions under a lease that was closed meanwhile are answered.";
+    ReceiptLost = "receipt-lost", "The receipt of an answer is left out of the commit.";
+    ReserveKept = "reserve-kept", "What an attempt set aside of a budget is not free again at its end.";
+    SpawnMadeTwice = "spawn-made-twice", "The same name makes its children again in each attempt.";
+    LoanForgotten = "loan-forgotten", "What children are given does not leave the budget of their parent.";
+    LoanKept = "loan-kept", "What a child did not use does not come back to its parent.";
+    ChildrenOutlive = "children-outlive", "Children that end with their parent go on without it.";
+    SuccessClosesChildren = "success-closes-children", "Children are cancelled although their parent succeeded.";
+    DepthNotChecked = "depth-not-checked", "Jobs make jobs without end.";
+    BoundNotChecked = "bound-not-checked", "Any number of jobs may end with one.";
     LeaseSerialReused = "lease-serial-reused", "A returned lease gives its number to the next one.";
 }
 

@@ -1,5 +1,6 @@
 //! Calls that take more than one step: each is what an async function of the engine is, laid out flat.
 
+use crate::asks::Asking;
 use crate::event::Event;
 use crate::fault::Fault;
 use crate::node::{EXCUSE_MS, Got, Mail, ReplyTo};
@@ -59,6 +60,7 @@ pub(crate) enum Flow {
         session: Arc<Session>,
     },
     Reconcile(Box<Reconcile>),
+    Ask(Box<Asking>),
 }
 
 /// A worker that came back, loop by loop.
@@ -179,7 +181,7 @@ impl World {
     pub(crate) fn on_hang(&mut self, n: usize, id: u64) {
         let Some(call) = self.nodes[n].calls.get(&id) else { return };
         let is_detached = matches!(call.flow, Flow::Topic { .. }) && !self.opt.has(Shell::TopicChangeDropped);
-        let is_stream = matches!(call.flow, Flow::Hello { .. } | Flow::Reconcile(_));
+        let is_stream = matches!(call.flow, Flow::Hello { .. } | Flow::Reconcile(_) | Flow::Ask(_));
         let from = call.from;
         if is_detached || is_stream || !self.strikes(Fault::CallDropped) {
             return;
@@ -197,6 +199,7 @@ impl World {
         let Some(call) = self.nodes[n].calls.get_mut(&id) else { return };
         match &mut call.flow {
             Flow::Submit(_) => self.submit_step(n, id),
+            Flow::Ask(_) => self.ask_step(n, id),
             Flow::Retry { old, new_id, known, looked_at } => {
                 let looked_at = *looked_at;
                 let (old, new_id, known) = (old.clone(), new_id.clone(), known.take());
@@ -260,6 +263,7 @@ impl World {
                 };
             }
             (Flow::Reconcile(_), got) => return self.reconciled(n, id, got),
+            (Flow::Ask(_), got) => return self.ask_got(n, id, got),
             (Flow::Topic { .. }, got) => return self.topic_got(n, id, got),
             (Flow::Report { .. }, got) => return self.token_report_got(n, id, got),
             (_, Got::Failed(refused)) => Said::Refused(refused),

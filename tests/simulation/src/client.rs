@@ -197,6 +197,15 @@ impl World {
         }
     }
 
+    /// A job whose handler makes as many jobs as it may, and tries for more.
+    pub(crate) fn wish_swarm(&mut self, c: usize) {
+        let body = format!("swarm {}", self.clients[c].roll.below(2));
+        let mut spec = Spec::new("plain", Payload::json(body.into_bytes()));
+        spec.options_mut().retry.max_attempts = Some(10);
+        let wants = vec![Want { spec: Arc::new(spec), job_id: Some(JobId::Named("swarm".into())) }];
+        self.wish(c, 0, Ask::Submit { request_id: None, wants }, true, true);
+    }
+
     /// A few jobs that people are asked about.
     pub(crate) fn wish_asked(&mut self, c: usize) {
         let client = &mut self.clients[c];

@@ -2,8 +2,10 @@
 
 use crate::fault::Fault;
 use crate::wire::Why;
+use coretex_domain::Reason;
 use coretex_domain::job::machine::TABLE;
 use coretex_domain::job::{EventKind, StateKind};
+use coretex_domain::receipt::Told;
 use coretex_kernel::input::RejectCode;
 
 /// Figures of one run, or of many added up.
@@ -48,6 +50,21 @@ pub struct Cover {
     pub reconciled: u64,
     pub resend_verdicts: u64,
     pub looked_again: u64,
+    /// Questions that were answered otherwise than with an error.
+    pub asks: u64,
+    pub asks_repeated: u64,
+    /// The same children were asked for in a later attempt.
+    pub spawned_before: u64,
+    pub asks_stale: u64,
+    pub grants_refused: u64,
+    /// Jobs that jobs made.
+    pub spawned: u64,
+    pub spawn_conflicts: u64,
+    pub spawn_too_many: u64,
+    pub spawn_over_budget: u64,
+    pub spawn_invalid: u64,
+    /// Children that were stopped because their parent ended.
+    pub closed_with_parent: u64,
     pub timer_lag_max: u64,
     pub calm_ms_max: u64,
 }
@@ -90,6 +107,17 @@ impl Default for Cover {
             reconciled: 0,
             resend_verdicts: 0,
             looked_again: 0,
+            asks: 0,
+            asks_repeated: 0,
+            spawned_before: 0,
+            asks_stale: 0,
+            grants_refused: 0,
+            spawned: 0,
+            spawn_conflicts: 0,
+            spawn_too_many: 0,
+            spawn_over_budget: 0,
+            spawn_invalid: 0,
+            closed_with_parent: 0,
             timer_lag_max: 0,
             calm_ms_max: 0,
         }
@@ -126,6 +154,19 @@ impl Cover {
         }
     }
 
+    pub(crate) fn answered(&mut self, answer: &Result<Told, Reason>) {
+        match answer {
+            Ok(Told::Grant(grant)) if grant.granted == 0 => self.grants_refused += 1,
+            Ok(_) => self.asks += 1,
+            Err(Reason::StaleLease) => self.asks_stale += 1,
+            Err(Reason::IdempotencyConflict) => self.spawn_conflicts += 1,
+            Err(Reason::TooMany) => self.spawn_too_many += 1,
+            Err(Reason::BudgetExceeded) => self.spawn_over_budget += 1,
+            Err(Reason::InvalidField) => self.spawn_invalid += 1,
+            Err(_) => {}
+        }
+    }
+
     /// Adds the figures of one finished seed.
     pub fn add(&mut self, one: &Cover) {
         self.seeds += 1;
@@ -141,7 +182,7 @@ impl Cover {
         }
     }
 
-    fn plain(&mut self) -> [&mut u64; 31] {
+    fn plain(&mut self) -> [&mut u64; 42] {
         [
             &mut self.events,
             &mut self.sim_ms,
@@ -174,6 +215,17 @@ impl Cover {
             &mut self.reconciled,
             &mut self.resend_verdicts,
             &mut self.looked_again,
+            &mut self.asks,
+            &mut self.asks_repeated,
+            &mut self.spawned_before,
+            &mut self.asks_stale,
+            &mut self.grants_refused,
+            &mut self.spawned,
+            &mut self.spawn_conflicts,
+            &mut self.spawn_too_many,
+            &mut self.spawn_over_budget,
+            &mut self.spawn_invalid,
+            &mut self.closed_with_parent,
         ]
     }
 }

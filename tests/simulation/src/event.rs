@@ -107,6 +107,8 @@ pub(crate) enum Act {
     Beat,
     Start(u64),
     Work(u64),
+    /// Ask again what could not be answered.
+    AskAgain(u64),
     Flush,
     Restart,
 }

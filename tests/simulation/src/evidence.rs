@@ -45,6 +45,10 @@ pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
     line("reconciliations", cover.reconciled.to_string());
     line("key_conflicts", cover.conflicts.to_string());
     line("looked_again", cover.looked_again.to_string());
+    line("spawned", cover.spawned.to_string());
+    for (name, count) in reached(cover) {
+        line(name, count.to_string());
+    }
     line("timer_lag_max_ms", cover.timer_lag_max.to_string());
     line("drain_max_ms", cover.calm_ms_max.to_string());
     for fault in Fault::ALL {
@@ -64,7 +68,17 @@ pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
     out
 }
 
-fn rejections(cover: &Cover) -> [(&'static str, u64); 10] {
+/// What must have happened for the promises about it to have been put to the test.
+fn reached(cover: &Cover) -> [(&'static str, u64); 4] {
+    [
+        ("asks", cover.asks),
+        ("asks_repeated", cover.asks_repeated),
+        ("spawned_before", cover.spawned_before),
+        ("closed_with_parent", cover.closed_with_parent),
+    ]
+}
+
+fn rejections(cover: &Cover) -> [(&'static str, u64); 16] {
     [
         ("stale-lease", cover.stale_updates),
         ("cancelled", cover.cancelled_updates),
@@ -76,6 +90,12 @@ fn rejections(cover: &Cover) -> [(&'static str, u64); 10] {
         ("retry-of-open", cover.refused_retries),
         ("not-owner", cover.not_owner),
         ("fenced-group", cover.fenced_groups),
+        ("ask-stale", cover.asks_stale),
+        ("ask-beyond-budget", cover.grants_refused),
+        ("spawn-conflict", cover.spawn_conflicts),
+        ("spawn-too-many", cover.spawn_too_many),
+        ("spawn-beyond-budget", cover.spawn_over_budget),
+        ("spawn-without-budget", cover.spawn_invalid),
     ]
 }
 
@@ -99,6 +119,11 @@ pub fn gates(cover: &Cover) -> Vec<String> {
     for (name, count) in rejections(cover) {
         if count < REJECTED_MIN {
             open.push(format!("{name} was rejected {count} times"));
+        }
+    }
+    for (name, count) in reached(cover) {
+        if count < REJECTED_MIN {
+            open.push(format!("{name} was reached {count} times"));
         }
     }
     open

@@ -1,8 +1,9 @@
 //! A whole cluster on one thread with virtual time: nodes around the real kernel, a store, workers, clients, links.
 //!
 //! A run is a function of its [`Options`], and those of one number. Every fault is drawn from it, every promise is
-//! checked after the event that could break it. See `docs/design/0002-simulation.md`.
+//! checked after the event that could break it.
 
+mod asks;
 mod calls;
 mod calm;
 mod client;
@@ -11,6 +12,7 @@ mod cover;
 mod event;
 pub mod evidence;
 mod fault;
+mod handler;
 mod loops;
 mod net;
 mod node;

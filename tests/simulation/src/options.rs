@@ -44,6 +44,8 @@ pub struct Options {
     pub steady: bool,
     /// One request brings more jobs of one key than are unparked at a time.
     pub flood: bool,
+    /// One job makes more jobs than it may.
+    pub swarm: bool,
     /// Queues longer than this are kept in their small form.
     pub pack_from: usize,
     pub planted: Option<Planted>,
@@ -97,6 +99,7 @@ impl Options {
             steady: rng.chance(5_000),
             flood: rng.chance(800),
             pack_from: if rng.chance(5_000) { rng.below(5) as usize } else { 20_000 },
+            swarm: rng.chance(150),
             planted: None,
             trace: false,
         }
@@ -125,7 +128,7 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed={} nodes={} loops={} depth={} workers={} clients={} duration={}s ttl={}s steady={} flood={} pack_from={} planted={}",
+            "seed={} nodes={} loops={} depth={} workers={} clients={} duration={}s ttl={}s steady={} flood={} swarm={} pack_from={} planted={}",
             self.seed,
             self.nodes,
             self.loops,
@@ -136,6 +139,7 @@ impl fmt::Display for Options {
             self.session_ttl.0 / 1_000,
             self.steady,
             self.flood,
+            self.swarm,
             self.pack_from,
             self.planted.map_or("none", Planted::name),
         )?;

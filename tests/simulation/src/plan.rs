@@ -72,6 +72,8 @@ pub(crate) enum Plan {
     Flood {
         rated: bool,
     },
+    /// A job that makes more jobs than it may.
+    Swarm,
     /// All workers are gone for a while.
     Drought,
 }
@@ -155,6 +157,9 @@ impl World {
         if opt.flood {
             plans.push((roll.between(2_000, end), Plan::Flood { rated: roll.chance(5_000) }));
         }
+        if opt.swarm {
+            plans.push((roll.between(2_000, end / 2), Plan::Swarm));
+        }
         self.roll_plan = roll;
         for (at, plan) in plans {
             self.push(at, Event::Plan(plan));
@@ -222,6 +227,7 @@ impl World {
             | Plan::Topic { .. }
             | Plan::Settings { .. }
             | Plan::Flood { .. }
+            | Plan::Swarm
             | Plan::Drought => self.on_operator_plan(plan),
         }
     }
@@ -252,6 +258,11 @@ impl World {
                     if drought {
                         self.push(self.now + 3_000, Event::Plan(Plan::Drought));
                     }
+                }
+            }
+            Plan::Swarm => {
+                if !self.clients.is_empty() {
+                    self.wish_swarm(0);
                 }
             }
             Plan::Drought => {

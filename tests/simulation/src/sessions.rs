@@ -76,6 +76,7 @@ impl World {
             }
             Up::Report { seq, updates } => self.report(n, session, seq, updates),
             Up::ControlsAcked(ids) => ids.iter().for_each(|id| drop(stay.controls.remove(id))),
+            Up::Ask { lease, ask_id, question } => self.asked(n, session, lease, ask_id, question),
             Up::Sync { held } => {
                 let worker = self.streams[&stream].worker;
                 let flow = Flow::reconcile(session, held, None);

@@ -29,6 +29,8 @@ pub(crate) struct SimStore {
     pub(crate) topics: BTreeMap<Arc<str>, Arc<Topic>>,
     /// By job and round.
     pub(crate) approvals: BTreeMap<(JobKey, u32), Arc<Approval>>,
+    /// What workers were told, by the names of the receipts.
+    pub(crate) receipts: FxHashMap<Arc<str>, Arc<Resource>>,
     /// Every version of an approval that was ever sent here; a resource names one by its number.
     sent: Vec<Arc<Approval>>,
     pub(crate) sequences: Box<[u64; 256]>,
@@ -62,6 +64,7 @@ impl SimStore {
             sessions: BTreeMap::new(),
             topics: BTreeMap::new(),
             approvals: BTreeMap::new(),
+            receipts: FxHashMap::default(),
             sent: Vec::new(),
             sequences: Box::new([0; 256]),
             commits: 0,
@@ -104,6 +107,9 @@ impl SimStore {
 
     /// The approval of such a row.
     pub(crate) fn approval_in(&self, row: &Resource) -> Option<&Arc<Approval>> {
+        if row.kind != Kind::Approval {
+            return None;
+        }
         let number = u64::from_le_bytes(row.body.get(..8)?.try_into().ok()?);
         self.sent.get(usize::try_from(number).ok()?)
     }
@@ -142,6 +148,9 @@ impl SimStore {
                 Write::Session(row) => drop(self.sessions.insert(row.session_id, row)),
                 Write::SessionEnd(id) => drop(self.sessions.remove(&id)),
                 Write::Topic(row) => drop(self.topics.insert(row.name.clone(), row)),
+                Write::Resource(row) if row.kind == Kind::Receipt => {
+                    drop(self.receipts.insert(row.name.clone(), row));
+                }
                 Write::Resource(row) => {
                     if let Some(approval) = self.approval_in(&row).cloned() {
                         self.approvals.insert((approval.key(), approval.round), approval);

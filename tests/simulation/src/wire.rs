@@ -2,8 +2,9 @@
 
 use coretex_domain::approval::{Approval, ApprovalId, Choice};
 use coretex_domain::job::{Job, Spec};
+use coretex_domain::receipt::Told;
 use coretex_domain::topic::Settings;
-use coretex_domain::{JobId, JobKey, Payload, SessionId, Span};
+use coretex_domain::{JobId, JobKey, Payload, Reason, SessionId, Span};
 use coretex_kernel::input::{Directive, RejectCode, Stop, Verdict};
 use std::sync::Arc;
 
@@ -137,6 +138,22 @@ impl Word {
     }
 }
 
+/// What a handler asks in the middle of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// May so many tokens be used?
+    Tokens(u64),
+    Spawn(Arc<Brood>),
+}
+
+/// Jobs to be made of the job of a lease.
+#[derive(Debug)]
+pub(crate) struct Brood {
+    pub(crate) name: Arc<str>,
+    pub(crate) specs: Vec<Arc<Spec>>,
+    pub(crate) close_with_parent: bool,
+}
+
 /// How a worker names a lease.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Name {
@@ -162,6 +179,7 @@ pub(crate) enum Up {
     Report { seq: u64, updates: Vec<(Name, Word)> },
     ControlsAcked(Vec<u64>),
     Sync { held: Vec<HeldLease> },
+    Ask { lease: u64, ask_id: u64, question: Question },
 }
 
 /// Frames to a worker.
@@ -176,6 +194,7 @@ pub(crate) enum Down {
     SyncRequest,
     Resumed(Resumed),
     GoAway { is_replaced: bool },
+    Answer { lease: u64, ask_id: u64, answer: Result<Told, Reason> },
 }
 
 #[derive(Clone, Debug, Default)]

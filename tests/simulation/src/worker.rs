@@ -2,6 +2,7 @@
 
 use crate::event::{Act, Event};
 use crate::fault::Fault;
+use crate::handler::Script;
 use crate::rng::Rng;
 use crate::sessions::SLOTS;
 use crate::wire::{Ask, Assignment, Caller, Down, HeldLease, Name, Resumed, Token, Up, Word};
@@ -50,6 +51,8 @@ pub(crate) struct Holding {
     is_poison: bool,
     is_destined_to_fail: bool,
     is_stopping: bool,
+    /// What its handler has to ask before it is done.
+    pub(crate) script: Script,
 }
 
 pub(crate) struct Worker {
@@ -58,7 +61,7 @@ pub(crate) struct Worker {
     /// Counts processes.
     pub(crate) process: u32,
     pub(crate) stream: Option<u64>,
-    is_welcome: bool,
+    pub(crate) is_welcome: bool,
     pub(crate) session: Option<SessionId>,
     pub(crate) ttl: Span,
     pub(crate) leases: BTreeMap<u64, Holding>,
@@ -74,7 +77,7 @@ pub(crate) struct Worker {
     outbox: Vec<(Name, Word)>,
     pub(crate) silent_until: u64,
     /// Leases once held, for lies.
-    old: Vec<(u64, Token)>,
+    pub(crate) old: Vec<(u64, Token)>,
     is_connecting: bool,
 }
 
@@ -135,6 +138,7 @@ impl World {
             Act::Beat => self.beat(w),
             Act::Start(lease) => self.start(w, lease),
             Act::Work(lease) => self.finish_work(w, lease),
+            Act::AskAgain(lease) => self.ask_again(w, lease),
             Act::Flush => self.flush(w),
             Act::Restart => self.connect_soon(w, 0),
         }
@@ -272,6 +276,7 @@ impl World {
                     self.controlled(w, lease, &why);
                 }
             }
+            Down::Answer { lease, ask_id, answer } => self.answered(w, lease, ask_id, answer),
             Down::SyncRequest => {
                 let held = self.workers[w].held();
                 self.send_up(stream, Up::Sync { held });
@@ -334,6 +339,8 @@ impl World {
         for (seq, updates) in again {
             self.send_up(stream, Up::Report { seq, updates });
         }
+        let asking: Vec<u64> = self.workers[w].leases.keys().copied().collect();
+        asking.into_iter().for_each(|lease| self.ask_again(w, lease));
     }
 
     fn assigned(&mut self, w: usize, stream: u64, list: Vec<Assignment>) {
@@ -347,8 +354,11 @@ impl World {
                 token,
                 stage: Stage::Offered,
                 is_poison: body.starts_with(b"poison"),
-                is_destined_to_fail: body.starts_with(b"fail"),
+                is_destined_to_fail: [&b"fail"[..], b"swarm", b"family 7"]
+                    .iter()
+                    .any(|f| body.starts_with(f)),
                 is_stopping: false,
+                script: Script::of(&job),
             };
             worker.leases.insert(lease, holding);
             worker.old.push((lease, token));
@@ -453,6 +463,9 @@ impl World {
             let wait = self.workers[w].roll.skewed(500, 8_000);
             return self.restart_worker(w, wait, false);
         }
+        if !holding.script.is_done() {
+            return self.begin_to_ask(w, lease);
+        }
         let length = match (is_slow, worker.roll.below(10)) {
             (true, _) => worker.roll.skewed(5_000, 60_000),
             (false, 0..=3) => worker.roll.skewed(1, 50),
@@ -500,7 +513,7 @@ impl World {
         self.say_of(w, lease, word);
     }
 
-    fn say_of(&mut self, w: usize, lease: u64, word: Word) {
+    pub(crate) fn say_of(&mut self, w: usize, lease: u64, word: Word) {
         let worker = &mut self.workers[w];
         let is_first = worker.outbox.is_empty();
         worker.outbox.push((Name::Id(lease), word));
@@ -543,6 +556,9 @@ impl World {
             return;
         }
         let node = self.believed_owner(w, true);
+        if self.workers[w].roll.chance(2_000) {
+            return self.ask_late(w);
+        }
         let worker = &mut self.workers[w];
         let recent = worker.old.len().min(30);
         let at = worker.old.len() - 1 - worker.roll.index(recent);

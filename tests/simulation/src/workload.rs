@@ -85,16 +85,20 @@ pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
         0 => "poison",
         1..=12 => "fail",
         13 | 14 => "unwanted",
+        15..=17 => "family",
         _ => "work",
     };
     let mut spec = Spec::new(topic, Payload::json(format!("{body} {}", roll.below(1_000)).into_bytes()));
     if roll.chance(3_000) {
         spec.priority = roll.below(10) as u8;
     }
-    if topic == "plain" && roll.chance(7_000) {
+    if topic == "plain" && roll.chance(7_000) && body != "family" {
         return spec;
     }
     let options: &mut Options = spec.options_mut();
+    if body == "family" && roll.chance(5_000) {
+        options.budget.max_tokens = Some(roll.between(20, 300));
+    }
     if topic != "plain" || roll.chance(3_000) {
         options.retry = retry(roll);
     }

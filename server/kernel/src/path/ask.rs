@@ -1,6 +1,7 @@
 //! Ask: what a worker wants to know or have in the middle of an attempt in; the answer and its receipt out, in one commit.
 
 use crate::input::{Ask, Write};
+use crate::mutant::Mutant;
 use crate::path::settle::begin;
 use crate::{Turn, View, timers};
 use coretex_domain::receipt::{Receipt, Told};
@@ -33,7 +34,7 @@ pub(super) fn enter(view: &mut View, asked: &Ask, turn: &mut Turn) -> Result<(),
     let is_open = open.is_some_and(|lease| {
         lease.session == asked.session && lease.id == asked.lease_id && lease.serial == asked.receipt.serial
     });
-    if !is_open {
+    if !is_open && !view.is_planted(Mutant::AskNotFenced) {
         return Err(stale(asked.lease_id));
     }
     begin(view, asked.job, turn);
@@ -60,7 +61,9 @@ pub(super) fn write_down(
         .max(settings.dead_letter_retention(of_namespace));
     let expire = turn.now.wall + runs + keep;
     let row = receipt.row(job, turn.now.wall, expire);
-    turn.rows.push(Write::Resource(Arc::new(row)));
+    if !view.is_planted(Mutant::ReceiptLost) {
+        turn.rows.push(Write::Resource(Arc::new(row)));
+    }
     Ok(())
 }
 

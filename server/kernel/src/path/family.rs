@@ -1,5 +1,6 @@
 //! Family: jobs that ended in; children that end with them, and what they leave of a budget, out. In the commit of that end.
 
+use crate::mutant::Mutant;
 use crate::path::cancel;
 use crate::{Turn, View};
 use coretex_domain::JobKey;
@@ -24,7 +25,7 @@ fn give_back(view: &mut View, key: JobKey, turn: &mut Turn) {
     let Some((parent, borrowed)) = job.borrowed_from() else { return };
     let unused = job.unused_of_borrowed(borrowed);
     let is_open = view.job(parent).is_some_and(|parent| !parent.state.kind().is_terminal());
-    if unused.is_empty() || !is_open {
+    if unused.is_empty() || !is_open || view.is_planted(Mutant::LoanKept) {
         return;
     }
     view.amend(parent, turn, |parent| {
@@ -40,7 +41,8 @@ fn close_children(view: &mut View, key: JobKey, turn: &mut Turn) {
     let children = view.bound_children(key);
     let Some(parent) = view.job(key).filter(|_| !children.is_empty()) else { return };
     let state = parent.state.kind();
-    if state == StateKind::Succeeded {
+    let is_kept = state == StateKind::Succeeded && !view.is_planted(Mutant::SuccessClosesChildren);
+    if is_kept || view.is_planted(Mutant::ChildrenOutlive) {
         return;
     }
     let reason: Arc<str> = format!("its parent {} ended as {}", parent.id, state.name()).into();

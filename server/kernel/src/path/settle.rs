@@ -355,9 +355,12 @@ pub(crate) fn close_with(
     let keeps = view.is_planted(Mutant::RuleSlotKept);
     let rule_slot = lease.as_ref().filter(|_| !keeps).and_then(|l| rule_slot(&job, l.serial));
     drop(job);
+    let keeps_reserved = view.is_planted(Mutant::ReserveKept);
     let end = |job: &mut coretex_domain::Job| {
         change(job);
-        job.release_reserved();
+        if !keeps_reserved {
+            job.release_reserved();
+        }
     };
     if !view.apply_with(key, event, turn, end) {
         return;

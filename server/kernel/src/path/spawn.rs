@@ -8,6 +8,7 @@
 
 use super::{ask, submit};
 use crate::input::{Child, NewJob, Origin, Spawn as Spawning};
+use crate::mutant::Mutant;
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::job::{Family, Reserved, Spawn};
 use coretex_domain::limits::{SPAWN_BOUND_MAX, SPAWN_DEPTH_MAX, SPAWNS_MAX};
@@ -36,7 +37,8 @@ fn answer(
     let key = spawning.ask.job;
     let Some(job) = view.job(key).cloned() else { return Err(ask::stale(spawning.ask.lease_id)) };
     let Spawning { ask, name, children, close_with_parent } = spawning;
-    let spawn = match known(&job, &name, ask.receipt.asked)? {
+    let met = known(&job, &name, ask.receipt.asked)?;
+    let spawn = match met.filter(|_| !view.is_planted(Mutant::SpawnMadeTwice)) {
         Some(known) => known,
         None => {
             let count = u32::try_from(children.len()).unwrap_or(u32::MAX);
@@ -82,13 +84,13 @@ fn allow(
         let message = format!("a job spawns at most {SPAWNS_MAX} times; ask for more children at a time");
         return Err(Refusal::new(Reason::TooMany, message));
     }
-    if job.depth() >= SPAWN_DEPTH_MAX {
+    if job.depth() >= SPAWN_DEPTH_MAX && !view.is_planted(Mutant::DepthNotChecked) {
         let message = format!("jobs spawn jobs at most {SPAWN_DEPTH_MAX} deep; job {} is that deep", job.id);
         return Err(Refusal::new(Reason::TooMany, message));
     }
     if close_with_parent {
         let bound = view.bound_together(job.key(), SPAWN_BOUND_MAX);
-        if bound + children.len() > SPAWN_BOUND_MAX {
+        if bound + children.len() > SPAWN_BOUND_MAX && !view.is_planted(Mutant::BoundNotChecked) {
             let message = format!(
                 "at most {SPAWN_BOUND_MAX} open jobs end with one parent; {bound} do, \
                  and {} more were asked for",
@@ -130,9 +132,10 @@ fn shares(job: &Job, children: &[Child]) -> Result<Vec<Reserved>, Refusal> {
 }
 
 fn note(view: &mut View, key: JobKey, spawn: &Spawn, given: &[Reserved], turn: &mut Turn) {
+    let forgets = view.is_planted(Mutant::LoanForgotten);
     view.amend(key, turn, |job| {
         let family = job.family_mut();
-        for dimension in Dimension::ALL {
+        for dimension in Dimension::ALL.into_iter().filter(|_| !forgets) {
             let sum = given.iter().map(|one| one.of(dimension)).fold(0, u64::saturating_add);
             let lent = family.lent.of_mut(dimension);
             *lent = lent.saturating_add(sum);

@@ -43,6 +43,7 @@ impl Oracle {
             }
         }
         self.check_approvals(store, group);
+        self.check_families(store, group, cover);
         // A job may be written more than once in a group: each write stands on the one before.
         let mut written: Vec<&Arc<Job>> = Vec::new();
         for write in &group.writes {

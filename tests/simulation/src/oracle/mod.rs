@@ -3,6 +3,7 @@
 mod approval;
 mod commit;
 mod deadline;
+mod family;
 mod life;
 mod policy;
 
@@ -16,6 +17,7 @@ use coretex_domain::topic::Topic;
 use coretex_domain::{JobId, JobKey};
 use coretex_kernel::View;
 use coretex_kernel::input::Write as KernelWrite;
+use family::Kin;
 use life::Life;
 pub(crate) use policy::LifeOfNode;
 use policy::Promised;
@@ -48,6 +50,7 @@ pub(crate) struct Oracle {
     rows: FxHashMap<Arc<str>, Vec<(u64, Arc<Topic>)>>,
     outages: FxHashSet<u64>,
     promised: Promised,
+    kin: Kin,
     /// Lives of which a group was not written: what comes after it must not be either.
     broken_lives: FxHashSet<(usize, u32, u32)>,
     pub(crate) conflicts: u64,
@@ -68,6 +71,7 @@ impl Oracle {
             rows: FxHashMap::default(),
             outages: FxHashSet::default(),
             promised: Promised::default(),
+            kin: Kin::default(),
             broken_lives: FxHashSet::default(),
             conflicts: 0,
         }

@@ -1,14 +1,13 @@
 //! What verdicts promise: no rate is exceeded, no rule has more leases than slots, no budget is gone beyond.
 
 use super::Oracle;
+use super::family::limit_of;
 use coretex_domain::job::{Close, Event, EventKind, Job, StateKind};
-use coretex_domain::policy::Decision;
 use coretex_domain::topic::Rate;
 use coretex_domain::{Span, Time};
 use coretex_kernel::dispatcher::LimitKey;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Times kept per line: more than any burst of these runs, so that every window is looked at.
 const TIMES_KEPT: usize = 256;
@@ -24,10 +23,9 @@ pub(super) struct Promised {
     pub(super) rules: FxHashMap<LimitKey, (u32, u32)>,
 }
 
-/// Tokens used and allowed, under a decision.
-fn tokens(job: &Job, decision: Option<&Arc<Decision>>) -> Option<(u64, u64)> {
-    let limit = decision?.constraints()?.budgets.max_tokens?;
-    Some((job.rare().usage.as_ref().map_or(0, |used| used.tokens_in + used.tokens_out), limit))
+/// Tokens used.
+fn tokens(job: &Job) -> u64 {
+    job.rare().usage.as_ref().map_or(0, |used| used.tokens_in + used.tokens_out)
 }
 
 impl Oracle {
@@ -95,12 +93,15 @@ impl Oracle {
         fresh: &[coretex_domain::job::Entry],
     ) {
         let has_ended = old.is_none_or(|old| !old.state.kind().is_terminal());
-        if let Some((used, limit)) = tokens(job, job.decision.as_ref()) {
-            if has_ended && job.state.kind() == StateKind::Succeeded && used > limit {
+        let (used, lent) = (tokens(job), job.lent().tokens);
+        if let Some(limit) = limit_of(job) {
+            if has_ended && job.state.kind() == StateKind::Succeeded && used > 0 && used + lent > limit {
                 let id = job.id.clone();
-                self.violate("BUDGET", || format!("job {id} succeeded with {used} tokens of {limit}"));
+                self.violate("BUDGET", || {
+                    format!("job {id} succeeded with {used} tokens of {limit}, {lent} lent")
+                });
             }
-            let before = old.and_then(|old| tokens(old, job.decision.as_ref())).map_or(0, |(used, _)| used);
+            let before = old.map_or(0, |old| tokens(old));
             let is_leased = fresh.iter().any(|entry| entry.event.kind() == EventKind::Dispatched);
             if is_leased && before > 0 && before >= limit {
                 let id = job.id.clone();
@@ -111,8 +112,8 @@ impl Oracle {
         }
         let is_spent = |entry: &coretex_domain::job::Entry| matches!(&entry.event, Event::Failed(closed) if closed.close == Close::OverBudget);
         if fresh.iter().any(is_spent) {
-            let is_right =
-                tokens(job, job.decision.as_ref()).is_some_and(|(used, limit)| used > 0 && used >= limit);
+            let is_beyond = |limit| used > 0 && (used >= limit || used + lent > limit);
+            let is_right = limit_of(job).is_some_and(is_beyond);
             if !is_right {
                 let id = job.id.clone();
                 self.violate("BUDGET", || format!("job {id} was stopped within its budget"));
