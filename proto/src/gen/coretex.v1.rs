@@ -12185,7 +12185,8 @@ pub struct JobRef {
     /// Job it came from.
     #[prost(string, tag = "5")]
     pub parent_job_id: ::prost::alloc::string::String,
-    /// First job of the line it came from. Itself when it came from none.
+    /// Outermost job above a job that jobs made with `SpawnAsk`: the one that no job made. A retry by hand keeps it. Empty for all others,
+    /// and for children made by a release that did not note it.
     #[prost(string, tag = "6")]
     pub root_job_id: ::prost::alloc::string::String,
 }

@@ -200,7 +200,7 @@ pub async fn a_job_is_read_through_all_its_states(h: &dyn Harness) {
         Event::Dispatched(lease(4, "w-4")),
         Event::CancelRequested(Box::new(cancel)),
         Event::Started,
-        Event::Cancelled,
+        Event::Cancelled(None),
         Event::Annotated(Box::new(Note::LateResult("done after all".into()))),
         Event::Annotated(Box::new(Note::RetriedAs(made(2)))),
     ];

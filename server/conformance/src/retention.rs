@@ -91,7 +91,7 @@ pub async fn a_cleaned_name_can_be_used_again(h: &dyn Harness) {
         let mut job = kit.new_job(&default_ns(), named("again"), START + round * 10, spec);
         kit.put_new(&job).await;
         kit.assert_stored(&job).await;
-        kit.apply(&mut job, coretex_domain::job::Event::Cancelled);
+        kit.apply(&mut job, coretex_domain::job::Event::Cancelled(None));
         job.expire_time = Some(Time(1_000));
         kit.put(&job, 1).await;
         kit.assert_stored(&job).await;

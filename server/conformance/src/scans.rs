@@ -197,7 +197,7 @@ pub async fn a_walk_by_state_sees_the_newest_state(h: &dyn Harness) {
     let mut jobs = kit.submit_all(0..40).await;
     kit.settle().await;
     for job in jobs.iter_mut().skip(10).take(10) {
-        kit.apply(job, Event::Cancelled);
+        kit.apply(job, Event::Cancelled(None));
         kit.put(job, 1).await;
     }
     for state in [StateKind::Cancelled, StateKind::Scheduled] {

@@ -174,7 +174,7 @@ impl ApprovalState {
             Event::TimedOut { .. } => {
                 (ApprovalState::Cancelled, "the total deadline of the job passed".into())
             }
-            Event::Cancelled => (ApprovalState::Cancelled, "the job was cancelled".into()),
+            Event::Cancelled(_) => (ApprovalState::Cancelled, "the job was cancelled".into()),
             Event::Submitted { .. }
             | Event::Admitted { .. }
             | Event::Deferred(_)

@@ -30,7 +30,7 @@ pub(crate) fn count_job(metrics: &EngineMetrics, job: &Job, fresh: usize) {
             Event::Succeeded
             | Event::Failed(_)
             | Event::TimedOut { .. }
-            | Event::Cancelled
+            | Event::Cancelled(_)
             | Event::Expired => {}
             Event::AttemptFailed(_)
             | Event::Approved { .. }
@@ -63,7 +63,7 @@ fn is_end(event: &Event) -> bool {
         Event::Succeeded
             | Event::Failed(_)
             | Event::TimedOut { .. }
-            | Event::Cancelled
+            | Event::Cancelled(_)
             | Event::Expired
             | Event::Denied(_)
     )

@@ -269,6 +269,7 @@ fn family_of(family: &wire::Family) -> Family {
         })
     };
     Family {
+        root: family.root.as_ref().and_then(|root| id_of(Some(root)).ok()),
         depth: family.depth,
         closes_with_parent: family.closes_with_parent,
         borrowed: Reserved { tokens: family.borrowed_tokens, cost_micros: family.borrowed_cost_micros },

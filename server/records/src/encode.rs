@@ -294,6 +294,9 @@ fn put_family(buf: &mut Vec<u8>, tag: u32, family: &Family) {
                 put::uint(buf, 4, spawn.time.0);
             });
         }
+        if let Some(root) = &family.root {
+            put_id(buf, 8, root);
+        }
     });
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn put_entry(buf: &mut Vec<u8>, tag: u32, entry: &Entry) {
             }
             Event::Failed(closed) => put_closed(buf, closed),
             Event::TimedOut { total } => put::flag(buf, 9, *total),
-            Event::CancelRequested(cancel) => put_cancel(buf, 10, cancel),
+            Event::CancelRequested(cancel) | Event::Cancelled(Some(cancel)) => put_cancel(buf, 10, cancel),
             Event::Annotated(note) => match &**note {
                 Note::LateResult(text) => put::opt_text(buf, 4, Some(text)),
                 Note::RetriedAs(id) => put_id(buf, 11, id),
@@ -120,7 +120,7 @@ pub(crate) fn put_entry(buf: &mut Vec<u8>, tag: u32, entry: &Entry) {
             | Event::Released
             | Event::Succeeded
             | Event::Expired
-            | Event::Cancelled => {}
+            | Event::Cancelled(None) => {}
         }
     });
 }
@@ -199,7 +199,7 @@ pub(crate) fn entry_of(entry: &wire::Entry, interner: &mut Interner) -> Result<E
             let cancel = entry.cancel.as_ref().ok_or_else(|| missing("cancel"))?;
             Event::CancelRequested(Box::new(cancel_of(cancel, interner)))
         }
-        20 => Event::Cancelled,
+        20 => Event::Cancelled(entry.cancel.as_ref().map(|wish| Box::new(cancel_of(wish, interner)))),
         21 => Event::Annotated(Box::new(match (text, &entry.letter_deleted_by) {
             (Some(text), _) => Note::LateResult(text.into()),
             (None, Some(actor)) => Note::DeadLetterDeleted(interner.text(actor)),

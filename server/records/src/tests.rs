@@ -91,7 +91,7 @@ fn event() -> impl Strategy<Value = Event> {
         number().prop_map(|place| Event::RetryDue { place }),
         Just(Event::Expired),
         cancel().prop_map(|cancel| Event::CancelRequested(Box::new(cancel))),
-        Just(Event::Cancelled),
+        of(cancel()).prop_map(|cancel| Event::Cancelled(cancel.map(Box::new))),
         text().prop_map(|text| Event::Annotated(Box::new(Note::LateResult(text)))),
         id().prop_map(|id| Event::Annotated(Box::new(Note::RetriedAs(id)))),
         text().prop_map(|actor| Event::Annotated(Box::new(Note::DeadLetterDeleted(actor)))),
@@ -294,11 +294,12 @@ fn rare() -> impl Strategy<Value = Rare> {
 
 prop_compose! {
     fn family()(
-        depth in any::<u32>(), closes_with_parent in any::<bool>(), budget in vec(number(), 4),
+        root in of(id()), depth in any::<u32>(), closes_with_parent in any::<bool>(), budget in vec(number(), 4),
         spawns in vec((text(), any::<u128>(), any::<u32>(), number()), 0..4),
     ) -> Box<Family> {
         let spawn = |(name, asked, count, time)| Spawn { name, asked, count, time: Time(time) };
         Box::new(Family {
+            root,
             depth,
             closes_with_parent,
             borrowed: Reserved { tokens: budget[0], cost_micros: budget[1] },
@@ -484,6 +485,17 @@ fn unknown_fields_are_passed_over() {
     // Field 99, length-delimited: what a later release might add.
     bytes.extend_from_slice(&[0x9a, 0x06, 0x03, b'n', b'e', b'w']);
     assert_eq!(decode_job(&bytes, &mut Interner::default(), &none), Ok(golden_job()));
+}
+
+/// As versions before wrote it: the kind, and nothing of who wanted it.
+#[test]
+fn cancelled_entries_without_a_wish_are_read_as_before() {
+    let old = wire::Entry { seq: 3, time: 9, kind: 20, ..wire::Entry::default() };
+    let read = crate::event::entry_of(&old, &mut Interner::default()).unwrap();
+    assert_eq!(read, Entry { seq: 3, time: Time(9), event: Event::Cancelled(None) });
+    let mut again = Vec::new();
+    crate::event::put_entry(&mut again, 1, &read);
+    assert_eq!(again[2..], old.encode_to_vec(), "and what says nothing is written as before");
 }
 
 /// As versions before terms wrote it.

@@ -311,6 +311,8 @@ pub struct Family {
     pub lent_cost_micros: u64,
     #[prost(message, repeated, tag = "7")]
     pub spawns: Vec<Spawn>,
+    #[prost(message, optional, tag = "8")]
+    pub root: Option<Id>,
 }
 
 #[derive(Clone, PartialEq, Message)]

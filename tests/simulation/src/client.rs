@@ -257,7 +257,17 @@ impl World {
             0..=9 if !self.clients[c].past.is_empty() => self.say_again(c),
             10..=24 if !self.clients[c].jobs.is_empty() => {
                 let client = &mut self.clients[c];
-                let job = client.roll.pick(&client.jobs).clone();
+                let job = match client.roll.chance(1_000) {
+                    // One it found in a list: it may be a child.
+                    true => {
+                        self.store.recent(client.roll.below(30)).unwrap_or_else(|| client.jobs[0].clone())
+                    }
+                    false => client.roll.pick(&client.jobs).clone(),
+                };
+                if client.roll.chance(1_000) {
+                    return self.wish(c, 0, Ask::Cancel { job }, true, false);
+                }
+                let client = &mut self.clients[c];
                 client.names += 1;
                 let request_id = format!("retry{c}.{}", client.names).into();
                 self.wish(c, 0, Ask::Retry { job, request_id }, true, false);

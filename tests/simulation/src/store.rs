@@ -134,6 +134,12 @@ impl SimStore {
         self.jobs.get(&id.key(namespace)).filter(|job| job.id == *id && job.namespace == *namespace)
     }
 
+    /// The id of one of the last jobs that were made.
+    pub(crate) fn recent(&self, back: u64) -> Option<JobId> {
+        let key = self.order.iter().rev().nth(usize::try_from(back).ok()?)?;
+        self.jobs.get(key).map(|job| job.id.clone())
+    }
+
     pub(crate) fn apply(&mut self, group: Group) {
         self.commits += 1;
         self.newest = self.newest.max(group.time);

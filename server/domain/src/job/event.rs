@@ -210,7 +210,9 @@ pub enum Event {
     },
     Expired,
     CancelRequested(Box<Cancel>),
-    Cancelled,
+    /// With the wish where the job had no lease; one with a lease has it in a line of its own. Entries of earlier
+    /// releases have none.
+    Cancelled(Option<Box<Cancel>>),
     Annotated(Box<Note>),
 }
 
@@ -282,7 +284,7 @@ impl Event {
             Event::RetryDue { .. } => EventKind::RetryDue,
             Event::Expired => EventKind::Expired,
             Event::CancelRequested(_) => EventKind::CancelRequested,
-            Event::Cancelled => EventKind::Cancelled,
+            Event::Cancelled(_) => EventKind::Cancelled,
             Event::Annotated(_) => EventKind::Annotated,
         }
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 /// What makes a job part of a family. Most jobs have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Family {
+    /// The outermost job above it, which no job spawned; none for such a job, and where that was not noted.
+    pub root: Option<JobId>,
     /// Generations above it; 0 for a job that no job spawned.
     pub depth: u32,
     /// It is cancelled when its parent ends otherwise than SUCCEEDED.
@@ -70,6 +72,14 @@ impl Job {
     /// Generations above it.
     pub fn depth(&self) -> u32 {
         self.family().map_or(0, |family| family.depth)
+    }
+
+    /// The outermost job of its family, for its children: itself if no job spawned it.
+    pub fn root(&self) -> Option<JobId> {
+        match self.family() {
+            Some(family) if family.depth > 0 => family.root.clone(),
+            Some(_) | None => Some(self.id.clone()),
+        }
     }
 
     /// The parent whose end, unless it succeeded, is its own.
@@ -137,6 +147,7 @@ mod tests {
         let (id, namespace) = (JobId::make(1, 1, ShardId(0)), Namespace::new("default"));
         let mut job = Job::submitted(id, namespace, Arc::new(spec), 1, Time(1), None);
         assert_eq!((job.borrowed_from(), job.bound_to(), job.depth()), (None, None, 0));
+        assert_eq!(job.root(), Some(job.id.clone()), "whose parent did not spawn it");
         let borrowed = Reserved { tokens: 100, cost_micros: 5 };
         let family = job.family_mut();
         (family.borrowed, family.lent, family.closes_with_parent) =

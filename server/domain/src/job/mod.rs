@@ -329,7 +329,10 @@ impl Job {
             }
             Event::TimedOut { .. } => self.state = State::TimedOut,
             Event::Expired => self.state = State::Expired,
-            Event::Cancelled => self.state = State::Cancelled,
+            Event::Cancelled(_) => {
+                self.take_flag(&entry.event);
+                self.state = State::Cancelled;
+            }
         }
     }
 
@@ -343,7 +346,7 @@ impl Job {
     }
 
     fn take_flag(&mut self, event: &Event) {
-        if let Event::CancelRequested(cancel) = event {
+        if let Event::CancelRequested(cancel) | Event::Cancelled(Some(cancel)) = event {
             self.rare_mut().cancel = Some((**cancel).clone());
         }
         if let Event::Annotated(note) = event

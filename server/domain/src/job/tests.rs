@@ -38,7 +38,7 @@ fn sample(kind: EventKind, serial: u32) -> Event {
         EventKind::CancelRequested => {
             Event::CancelRequested(Box::new(Cancel { reason: "r".into(), actor: "a".into(), time: Time(3) }))
         }
-        EventKind::Cancelled => Event::Cancelled,
+        EventKind::Cancelled => Event::Cancelled(None),
         EventKind::Annotated => Event::Annotated(Box::new(Note::LateResult("late".into()))),
     }
 }
@@ -124,4 +124,18 @@ proptest! {
         prop_assert!(job.is_fold_of_history());
         prop_assert_eq!(job.revision as usize, job.history.len());
     }
+}
+
+#[test]
+fn who_cancelled_a_job_without_a_lease_is_in_the_line_that_says_so() {
+    let wish = Cancel { reason: "enough".into(), actor: "ann".into(), time: Time(3) };
+    let mut job = new_job();
+    let event = Event::Cancelled(Some(Box::new(wish.clone())));
+    job.apply(Entry { seq: 2, time: Time(3), event }).unwrap();
+    assert_eq!((job.state.kind(), job.rare().cancel.as_ref()), (StateKind::Cancelled, Some(&wish)));
+    assert!(job.is_fold_of_history());
+    // As releases before wrote it.
+    let mut old = new_job();
+    old.apply(Entry { seq: 2, time: Time(3), event: Event::Cancelled(None) }).unwrap();
+    assert_eq!((old.state.kind(), old.rare().cancel.as_ref()), (StateKind::Cancelled, None));
 }

@@ -136,10 +136,12 @@ pub(super) fn rare(a: &Assignment, now: Time) -> Option<pb::Assignment> {
         let from = options.schedule_time.map_or(job.create_time, |t| t.max(job.create_time));
         out.deadline = options.timeouts.total.map(|total| duration((from + total).since(now)));
         // Parts of one message are joined: this adds to the names that are there.
-        out.job = options
-            .parent_job_id
-            .as_ref()
-            .map(|parent| pb::JobRef { parent_job_id: parent.to_string(), ..pb::JobRef::default() });
+        let root = job.family().and_then(|family| family.root.as_ref());
+        out.job = options.parent_job_id.as_ref().map(|parent| pb::JobRef {
+            parent_job_id: parent.to_string(),
+            root_job_id: root.map(ToString::to_string).unwrap_or_default(),
+            ..pb::JobRef::default()
+        });
     }
     out.budget = job.shares().map(share).collect();
     if is_constrained {

@@ -83,7 +83,7 @@ fn attempts(job: &Job) -> Vec<pb::DeadLetterAttempt> {
             | Event::RetryDue { .. }
             | Event::Expired
             | Event::CancelRequested(_)
-            | Event::Cancelled
+            | Event::Cancelled(_)
             | Event::Annotated(_) => continue,
         };
         let end_time = Some(timestamp(entry.time));

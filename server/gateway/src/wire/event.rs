@@ -138,7 +138,7 @@ pub(crate) fn kind(event: &Event, from: Option<StateKind>) -> pb::JobEventType {
         Event::RetryDue { .. } => T::RetryDue,
         Event::Expired => T::Expired,
         Event::CancelRequested(_) => T::CancelRequested,
-        Event::Cancelled => T::Cancelled,
+        Event::Cancelled(_) => T::Cancelled,
         Event::Annotated(_) => T::Annotated,
     }
 }
@@ -164,7 +164,7 @@ fn failure_type(event: &Event) -> String {
 pub(crate) fn actor(event: &Event, worker_id: &str, policy: &str) -> String {
     match event {
         Event::Submitted { actor } => actor.as_deref().unwrap_or_default().to_owned(),
-        Event::CancelRequested(cancel) => cancel.actor.to_string(),
+        Event::CancelRequested(cancel) | Event::Cancelled(Some(cancel)) => cancel.actor.to_string(),
         Event::Admitted { .. }
         | Event::Denied(None)
         | Event::Deferred(_)
@@ -187,7 +187,7 @@ pub(crate) fn actor(event: &Event, worker_id: &str, policy: &str) -> String {
         | Event::Denied(Some(ruling)) => ruled_by(ruling, policy),
         Event::Approved { ruling: None, .. }
         | Event::ApprovalVoided(None)
-        | Event::Cancelled
+        | Event::Cancelled(None)
         | Event::Annotated(_) => "system".into(),
     }
 }
@@ -214,7 +214,7 @@ pub(crate) fn message(event: &Event) -> String {
         Event::TimedOut { total: true } => "the total deadline passed".into(),
         Event::TimedOut { total: false } => "the last attempt ran longer than start_to_close".into(),
         Event::Expired => "not started within schedule_to_start".into(),
-        Event::CancelRequested(cancel) => cancel.reason.to_string(),
+        Event::CancelRequested(cancel) | Event::Cancelled(Some(cancel)) => cancel.reason.to_string(),
         Event::Annotated(note) => match &**note {
             Note::LateResult(text) => format!("late result: {text}"),
             Note::RetriedAs(id) => format!("retried as {id}"),
@@ -233,6 +233,6 @@ pub(crate) fn message(event: &Event) -> String {
         | Event::Released
         | Event::Succeeded
         | Event::RetryDue { .. }
-        | Event::Cancelled => String::new(),
+        | Event::Cancelled(None) => String::new(),
     }
 }

@@ -52,6 +52,21 @@ async fn a_job_runs_and_tells_its_story() {
 }
 
 #[tokio::test]
+async fn the_history_says_who_cancelled_a_job_that_nobody_held_and_why() {
+    let server = Server::start().await;
+    let job_id = server.submit(spec("job.idle")).await.expect("accepted").job.expect("a job").job_id;
+    let reason = "not wanted any more";
+    let cancel = pb::CancelJobRequest { job_id: job_id.clone(), reason: reason.into(), ..Default::default() };
+    server.jobs().cancel_job(cancel).await.expect("cancelled");
+    let history = pb::GetJobHistoryRequest { job_id, ..Default::default() };
+    let events = server.jobs().get_job_history(history).await.expect("a page").into_inner().events;
+    let (first, last) = (events.first().expect("events"), events.last().expect("events"));
+    assert_eq!((last.r#type(), &*last.message), (pb::JobEventType::Cancelled, reason));
+    assert_eq!(last.actor, first.actor, "the caller who submitted it");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn every_fault_of_a_spec_comes_back_at_once() {
     let server = Server::start().await;
     let bad = pb::JobSpec { topic: "A b".into(), priority: Some(11), ..Default::default() };

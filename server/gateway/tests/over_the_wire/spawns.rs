@@ -112,6 +112,23 @@ async fn children_live_in_the_namespace_of_their_parent_and_are_found_by_it() {
 }
 
 #[tokio::test]
+async fn assignments_of_children_name_the_job_above_them_all() {
+    let server = Server::start().await;
+    let (mut worker, lease) = at_work(&server, spec("job.parent"), "default").await;
+    let top = lease.job.clone().expect("a job");
+    assert_eq!((&*top.parent_job_id, &*top.root_job_id), ("", ""), "nobody made it");
+    made(ask(&mut worker, lease.lease_id, 1, spawn(vec![spec("job.child")])).await);
+    let mut below = Worker::join_as(&server, asking(&["job.child"], "default")).await;
+    let child = below.assigned().await.remove(0);
+    let child_id = id_of(&child);
+    assert_eq!(child.job.clone().expect("a job").root_job_id, top.job_id);
+    made(ask(&mut below, child.lease_id, 1, spawn(vec![spec("job.child")])).await);
+    let grandchild = below.assigned().await.remove(0).job.expect("a job");
+    assert_eq!((grandchild.parent_job_id, grandchild.root_job_id), (child_id, top.job_id));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn all_are_made_or_none_and_the_item_is_named() {
     let server = Server::start().await;
     let quotas = Some(pb::NamespaceQuotas { open_jobs_max: Some(4), ..Default::default() });

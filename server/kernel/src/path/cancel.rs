@@ -35,7 +35,7 @@ pub(crate) fn stop(view: &mut View, key: JobKey, reason: Arc<str>, actor: Arc<st
     match lease {
         None => {
             let cancel = Cancel { reason, actor, time: turn.now.wall };
-            close_with(view, key, Event::Cancelled, turn, |job| job.rare_mut().cancel = Some(cancel));
+            close_with(view, key, Event::Cancelled(Some(Box::new(cancel))), turn, |_| {});
         }
         Some(_) if is_repeat => {}
         Some(lease) => {

@@ -57,7 +57,7 @@ fn fire(view: &mut View, dispatcher: &mut Dispatcher, key: JobKey, turn: &mut Tu
     match due {
         // Whatever ends the lease of a job that is being cancelled ends the job as CANCELLED (I-13).
         Due::Total | Due::ScheduleToStart | Due::StartToClose | Due::Stall if is_cancelling => {
-            close_with(view, key, Event::Cancelled, turn, |_| {});
+            close_with(view, key, Event::Cancelled(None), turn, |_| {});
             stop(lease, Stop::TimedOut, turn);
         }
         Due::Total => {
@@ -67,7 +67,7 @@ fn fire(view: &mut View, dispatcher: &mut Dispatcher, key: JobKey, turn: &mut Tu
             });
             stop(lease, Stop::TimedOut, turn);
         }
-        Due::CancelGrace => close_with(view, key, Event::Cancelled, turn, |_| {}),
+        Due::CancelGrace => close_with(view, key, Event::Cancelled(None), turn, |_| {}),
         Due::ScheduleToStart => {
             if kind == StateKind::Dispatched {
                 give_back(view, key, Return::Reclaimed, turn);

@@ -57,7 +57,8 @@ fn by_hand(view: &mut View, dispatcher: &mut Dispatcher, retry: RetryByHand, tur
     }
     let old_id = old.id.clone();
     // As deep as before, and otherwise on its own: its parent's end and budget are not its any more.
-    let family = (old.depth() > 0).then(|| Box::new(Family { depth: old.depth(), ..Family::default() }));
+    let (root, depth) = (old.root(), old.depth());
+    let family = (depth > 0).then(|| Box::new(Family { root, depth, ..Family::default() }));
     let namespace = old.namespace.clone();
     annotate(view, old, Note::RetriedAs(new_id.clone()), turn);
     let item = NewJob {

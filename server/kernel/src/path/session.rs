@@ -65,7 +65,7 @@ fn lose(view: &mut View, key: JobKey, turn: &mut Turn) {
     match job.state.kind() {
         StateKind::Dispatched => give_back(view, key, Return::SessionLost, turn),
         StateKind::Running if is_cancelling => {
-            close_with(view, key, Event::Cancelled, turn, |_| {});
+            close_with(view, key, Event::Cancelled(None), turn, |_| {});
         }
         StateKind::Running => {
             let failure =
@@ -99,7 +99,7 @@ pub(crate) fn return_leases(
             turn.stop(session, lease, Stop::Reclaim);
         } else if with_started {
             let is_cancelling = view.job(key).is_some_and(|job| job.is_cancel_requested());
-            let end = if is_cancelling { Event::Cancelled } else { Event::Released };
+            let end = if is_cancelling { Event::Cancelled(None) } else { Event::Released };
             close_with(view, key, end, turn, |_| {});
             turn.stop(session, lease, Stop::Drained);
         }

@@ -161,7 +161,7 @@ fn apply(
             return cancelled_late(view, key, "failed after the cancel", turn);
         }
         UpdateKind::Failed { failure, retry } => failed(view, key, *failure, retry, turn),
-        UpdateKind::Cancelled if is_cancelling => close_with(view, key, Event::Cancelled, turn, |_| {}),
+        UpdateKind::Cancelled if is_cancelling => close_with(view, key, Event::Cancelled(None), turn, |_| {}),
         UpdateKind::Cancelled => {
             let failure = plain_failure(
                 "CANCELLED_BY_WORKER",
@@ -206,7 +206,7 @@ fn released(view: &mut View, key: JobKey, checkpoint: Option<Payload>, is_cancel
         keep_checkpoint(view, key, checkpoint, turn);
     }
     if is_cancelling {
-        return close_with(view, key, Event::Cancelled, turn, |_| {});
+        return close_with(view, key, Event::Cancelled(None), turn, |_| {});
     }
     if view.job(key).map(|job| job.state.kind()) == Some(StateKind::Dispatched) {
         give_back(view, key, coretex_domain::job::Return::Reclaimed, turn);
@@ -225,7 +225,7 @@ fn cancelled_late(
     note: &str,
     turn: &mut Turn,
 ) -> Result<(), (RejectCode, String)> {
-    close_with(view, key, Event::Cancelled, turn, |_| {});
+    close_with(view, key, Event::Cancelled(None), turn, |_| {});
     view.apply(key, Event::Annotated(Box::new(Note::LateResult(note.into()))), turn);
     tell_if_cancelling(true)
 }
@@ -261,7 +261,9 @@ pub(crate) fn end_attempt(
     let Some(job) = view.job(key).cloned() else { return };
     if job.is_cancel_requested() && !view.is_planted(Mutant::IgnoreCancelAtDispatch) {
         drop(job);
-        return close_with(view, key, Event::Cancelled, turn, |job| job.rare_mut().failure = Some(failure));
+        return close_with(view, key, Event::Cancelled(None), turn, |job| {
+            job.rare_mut().failure = Some(failure)
+        });
     }
     let defaults = view.settings(&job).map(|s| s.retry.clone()).unwrap_or_default();
     let policy = job.spec.options().retry.or(&defaults);
@@ -321,7 +323,7 @@ pub(crate) fn give_back(view: &mut View, key: JobKey, why: coretex_domain::job::
     let Some(job) = view.job(key).cloned() else { return };
     if job.is_cancel_requested() {
         drop(job);
-        return close_with(view, key, Event::Cancelled, turn, |_| {});
+        return close_with(view, key, Event::Cancelled(None), turn, |_| {});
     }
     if job.counters.deliveries + 1 >= DELIVERIES_MAX {
         let message = format!("{DELIVERIES_MAX} leases in a row never started; the last: {}", why.text());

@@ -153,9 +153,11 @@ struct Made<'a> {
 
 fn make(view: &mut View, dispatcher: &mut Dispatcher, job: &Arc<Job>, made: Made<'_>, turn: &mut Turn) {
     let ids = made.spawn.child_ids(&job.namespace, &job.id);
+    let root = job.root();
     let actor: Option<Box<str>> = job.submitter().map(Into::into);
     for ((child, id), borrowed) in made.children.into_iter().zip(ids).zip(made.given) {
         let family = Family {
+            root: root.clone(),
             depth: job.depth() + 1,
             closes_with_parent: made.close_with_parent,
             borrowed,

@@ -1,7 +1,7 @@
 //! Jobs that jobs make: all of them or none, once, out of their parent's budget, and with its end where that is wanted.
 
 use crate::kit::{Kit, constrained, policy};
-use coretex_domain::job::{Reserved, Spec, StateKind, Usage};
+use coretex_domain::job::{Event, Reserved, Spec, StateKind, Usage};
 use coretex_domain::policy::{Terms, Verdict};
 use coretex_domain::receipt::{Dimension, Receipt, Spawned, Told};
 use coretex_domain::{JobId, JobKey, Namespace, Payload, Reason, Refusal};
@@ -126,6 +126,8 @@ fn children_end_with_a_parent_that_did_not_succeed_down_to_the_last() {
     assert_eq!(kit.state(bound[1]), StateKind::Cancelled, "in the commit of its parent's end");
     let cancel = kit.stored[&bound[1]].rare().cancel.clone().expect("a reason");
     assert!(cancel.reason.contains("ended as CANCELLED"), "{}", cancel.reason);
+    let last = kit.stored[&bound[1]].history.last().map(|entry| entry.event.clone());
+    assert_eq!(last, Some(Event::Cancelled(Some(Box::new(cancel)))), "its history says by whom, and why");
     assert_eq!(kit.state(bound[0]), StateKind::Running, "its worker is told");
     assert!(kit.stops.iter().any(|(_, why)| matches!(why, Stop::Cancel { .. })));
     assert_eq!(kit.state(below[0]), StateKind::Scheduled);
@@ -192,10 +194,12 @@ fn what_children_may_use_is_taken_from_the_parent_and_what_they_do_not_use_comes
 #[test]
 fn a_family_is_32_deep_and_a_job_spawns_256_times() {
     let (mut kit, mut job) = at_work();
+    let first = kit.stored[&job].id.clone();
     for depth in 1..=32 {
         let specs = [child(job, &kit, "parent", None)];
         job = spawn(&mut kit, job, "1", &specs, GO_ON)[0];
         assert_eq!(kit.stored[&job].depth(), depth);
+        assert_eq!(kit.stored[&job].root(), Some(first.clone()));
     }
     let specs = [child(job, &kit, "parent", None)];
     let (reason, message) = refused(&mut kit, job, "1", &specs, GO_ON);
@@ -267,4 +271,5 @@ fn a_retry_by_hand_is_on_its_own_and_as_deep() {
     kit.turn(vec![Input::RetryByHand(Box::new(retry), looked_at)]);
     let job = &kit.stored[&new];
     assert_eq!((job.depth(), job.bound_to(), job.borrowed_from()), (1, None, None));
+    assert_eq!(job.root(), Some(kit.stored[&parent].id.clone()));
 }

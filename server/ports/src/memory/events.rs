@@ -52,7 +52,7 @@ impl Standing {
             | Event::RetryDue { .. }
             | Event::Expired
             | Event::CancelRequested(_)
-            | Event::Cancelled
+            | Event::Cancelled(_)
             | Event::Annotated(_) => {}
         }
         self.state = to.or(self.state);

@@ -87,7 +87,7 @@ impl Twins {
                 match self.dice.below(5) {
                     0 => self.file.fail(&mut job, expire),
                     1 => {
-                        self.file.apply(&mut job, Event::Cancelled);
+                        self.file.apply(&mut job, Event::Cancelled(None));
                         job.expire_time = Some(Time(expire));
                     }
                     _ => self.file.succeed(&mut job, expire),

@@ -86,6 +86,8 @@ async fn children_are_made_once_when_the_server_dies_before_its_answer_and_then_
     let kind = pb::Failure { r#type: "GAVE_UP".into(), message: "no".into(), retry, ..Default::default() };
     worker.report(vec![pb::JobUpdate { failure: Some(kind), ..failure }]);
     api.reaches(&parent, State::Failed, LONG).await;
+    let (_, table, _) = cli(&server.url(), &["job", "history", &first[0]]).await;
+    assert!(table.contains("system:parent") && table.contains("ended as FAILED"), "{table}");
     server.kill();
     server.restart().await;
     for id in &first {

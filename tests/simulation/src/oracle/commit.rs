@@ -242,7 +242,6 @@ fn live_through(
         if let Some(from) = state {
             cover.moved(from, kind);
         }
-        let is_told = life.cancel.is_some();
         life.live(entry, on)?;
         state = next;
         match &entry.event {
@@ -254,10 +253,7 @@ fn live_through(
                 traces.extend(actor.as_ref().map(|a| (a.to_string(), "made a job")))
             }
             Event::CancelRequested(cancel) => traces.push((cancel.actor.to_string(), "cancelled a job")),
-            Event::Cancelled if !is_told => {
-                let cancel = on.job.rare().cancel.as_ref();
-                traces.extend(cancel.map(|c| (c.actor.to_string(), "cancelled a job")));
-            }
+            Event::Cancelled(Some(cancel)) => traces.push((cancel.actor.to_string(), "cancelled a job")),
             _ => {}
         }
     }

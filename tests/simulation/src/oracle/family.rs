@@ -84,6 +84,10 @@ fn parent_of(job: &Job) -> Option<JobKey> {
     Some(parent.key(&job.namespace))
 }
 
+fn root_of(job: &Job) -> Option<&JobId> {
+    job.family()?.root.as_ref()
+}
+
 fn borrowed(job: &Job) -> u64 {
     job.family().map_or(0, |family| family.borrowed.tokens)
 }
@@ -118,7 +122,8 @@ impl Oracle {
             self.check_spawns(&after, key, job, old.map(|old| &**old), &mut born, cover);
         }
         for (key, job, old) in after.each() {
-            if old.is_none() && parent_of(job).is_some() && !born.contains(&key) {
+            let is_retry = job.rare().retry_of.is_some();
+            if old.is_none() && parent_of(job).is_some() && !is_retry && !born.contains(&key) {
                 self.violate(PROMISE, || format!("job {} was made and nobody spawned it", job.id));
             }
             self.check_stop(&after, job, old.map(|old| &**old), cover);
@@ -193,6 +198,10 @@ impl Oracle {
             return 0;
         };
         let depth = child.depth();
+        let top = if parent.depth() == 0 { Some(&parent.id) } else { root_of(parent) };
+        if top.is_none() || root_of(child) != top {
+            self.violate(PROMISE, || format!("child {id} has {:?} above it all", root_of(child)));
+        }
         if parent_of(child) != Some(key) || depth != parent.depth() + 1 || depth > DEPTH_MAX {
             self.violate(PROMISE, || format!("child {id} is {depth} deep, its parent {}", parent.depth()));
         }

@@ -122,11 +122,17 @@ impl Life {
                 self.cancel = Some(cancel.time);
                 Ok(())
             }
-            Event::Cancelled => {
-                self.close();
-                self.is_over = true;
-                Ok(())
-            }
+            Event::Cancelled(wish) => self.cancelled(wish.is_some()),
+        }
+    }
+
+    /// Who wanted it is said once: before, or with it.
+    fn cancelled(&mut self, is_said: bool) -> Verdict {
+        self.close();
+        self.is_over = true;
+        match self.cancel.is_some() == is_said {
+            true => wrong("I-17", format!("cancelled, and its wish is said twice or never ({is_said})")),
+            false => Ok(()),
         }
     }
 

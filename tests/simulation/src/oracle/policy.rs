@@ -101,7 +101,7 @@ impl Oracle {
                     format!("job {id} succeeded with {used} tokens of {limit}, {lent} lent")
                 });
             }
-            let before = old.map_or(0, |old| tokens(old));
+            let before = old.map_or(0, tokens);
             let is_leased = fresh.iter().any(|entry| entry.event.kind() == EventKind::Dispatched);
             if is_leased && before > 0 && before >= limit {
                 let id = job.id.clone();

@@ -163,7 +163,7 @@ fn a_full_disk_refuses_growth_lets_jobs_end_and_recovers() {
     }
     assert_eq!(kit.store.refuses_growth(), Some(StoreError::DiskFull));
     for job in &mut jobs {
-        kit.apply(job, coretex_domain::job::Event::Cancelled);
+        kit.apply(job, coretex_domain::job::Event::Cancelled(None));
         block_on(kit.put(job, 1));
         block_on(kit.assert_stored(job));
     }
