@@ -44,6 +44,7 @@ mutants! {
     SuccessClosesChildren = "success-closes-children", "Children are cancelled although their parent succeeded.";
     DepthNotChecked = "depth-not-checked", "Jobs make jobs without end.";
     BoundNotChecked = "bound-not-checked", "Any number of jobs may end with one.";
+    RetentionForgotten = "retention-forgotten", "Topics in use go on with the retention their namespace had.";
     LeaseSerialReused = "lease-serial-reused", "A returned lease gives its number to the next one.";
 }
 

@@ -512,7 +512,8 @@ impl View {
 
     /// How long namespaces keep things from now on. What has ended keeps its time.
     pub fn set_retentions(&mut self, retentions: Arc<Retentions>) {
-        for topic in &mut self.topics {
+        let forgets = self.is_planted(crate::mutant::Mutant::RetentionForgotten);
+        for topic in self.topics.iter_mut().filter(|_| !forgets) {
             topic.of_namespace = retentions.get(&topic.key.namespace).copied().unwrap_or_default();
         }
         self.retentions = retentions;

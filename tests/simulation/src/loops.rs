@@ -132,6 +132,7 @@ impl World {
         }
         let life = (n, self.nodes[n].boot, self.nodes[n].life);
         self.oracle.on_turn(life, &self.nodes[n].loops[who].view, &finished.writes);
+        self.oracle.on_ends(life, who, &finished.writes);
         let replies = replies.into_iter().map(|p| self.resolve(n, who, p, &finished.effects)).collect();
         let store = &mut self.store;
         rows.extend(finished.writes.into_iter().map(|write| row_of(store, write, now.wall)));

@@ -92,6 +92,7 @@ impl World {
             let mut view = View::new(who, self.policy.clone(), claimed.sequences.clone(), now.wall);
             view.mutant = self.opt.planted.and_then(crate::planted::Planted::kernel);
             view.pack_from = self.opt.pack_from;
+            view.set_retentions(self.retentions.clone());
             for approval in claimed.approvals.iter().filter(|one| usize::from(one.shard.0) % count == who) {
                 view.load_approval(approval.clone());
             }

@@ -72,6 +72,8 @@ pub(crate) enum Plan {
     Flood {
         rated: bool,
     },
+    /// The namespace says for how long it keeps what ends.
+    Retention,
     /// A job that makes more jobs than it may.
     Swarm,
     /// All workers are gone for a while.
@@ -84,6 +86,7 @@ impl World {
         if self.nodes.iter().any(|node| node.offset != 0) {
             self.strikes(Fault::ClockSkew);
         }
+        self.change_retention();
         for node in 0..self.nodes.len() {
             self.push(0, Event::Boot { node });
         }
@@ -157,6 +160,9 @@ impl World {
         if opt.flood {
             plans.push((roll.between(2_000, end), Plan::Flood { rated: roll.chance(5_000) }));
         }
+        for _ in 0..roll.below(3) {
+            plans.push((roll.between(1_000, end), Plan::Retention));
+        }
         if opt.swarm {
             plans.push((roll.between(2_000, end / 2), Plan::Swarm));
         }
@@ -228,6 +234,7 @@ impl World {
             | Plan::Settings { .. }
             | Plan::Flood { .. }
             | Plan::Swarm
+            | Plan::Retention
             | Plan::Drought => self.on_operator_plan(plan),
         }
     }
@@ -260,6 +267,7 @@ impl World {
                     }
                 }
             }
+            Plan::Retention => self.change_retention(),
             Plan::Swarm => {
                 if !self.clients.is_empty() {
                     self.wish_swarm(0);
@@ -307,6 +315,18 @@ impl World {
         if is_out {
             let at = self.now + self.roll_plan.skewed(2_000, 60_000);
             self.push(at, Event::Plan(Plan::PolicyBack));
+        }
+    }
+
+    fn change_retention(&mut self) {
+        let retention = workload::retention(&mut self.roll_plan);
+        self.retentions = Arc::new([(self.namespace.clone(), retention)].into_iter().collect());
+        self.oracle.on_retention(retention);
+        for node in 0..self.nodes.len() {
+            for who in 0..self.nodes[node].loops.len() {
+                self.nodes[node].loops[who].nudges.push(Input::SetRetentions(self.retentions.clone()));
+                self.wake(node, who);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::rng::Rng;
 use coretex_domain::job::Spec;
 use coretex_domain::job::spec::{Options, RetryPolicy, Timeouts};
-use coretex_domain::topic::{Rate, Settings};
+use coretex_domain::topic::{Rate, Retention, Settings};
 use coretex_domain::{Payload, Span, Time};
 use std::sync::Arc;
 
@@ -40,11 +40,19 @@ pub(crate) fn settings(topic: &str, roll: &mut Rng) -> Option<Settings> {
             settings.timeouts = timeouts(roll);
             settings.retry = retry(roll);
             settings.dead_letters_off = roll.chance(2_000);
+            let own = retention(roll);
+            (settings.retention, settings.dead_letter_retention) = (own.jobs, own.dead_letters);
             settings.ageing = roll.chance(5_000).then(|| Span::secs(roll.between(1, 20)));
         }
         _ => return None,
     }
     Some(settings)
+}
+
+/// How long a namespace keeps things.
+pub(crate) fn retention(roll: &mut Rng) -> Retention {
+    let mut days = |most| roll.chance(7_000).then(|| Span::hours(24 * roll.between(1, most)));
+    Retention { jobs: days(20), dead_letters: days(60) }
 }
 
 fn timeouts(roll: &mut Rng) -> Timeouts {
@@ -96,6 +104,9 @@ pub(crate) fn spec(roll: &mut Rng, wall: Time, key_space: u64) -> Spec {
         return spec;
     }
     let options: &mut Options = spec.options_mut();
+    if roll.chance(1_000) {
+        options.retention = Some(Span::hours(roll.between(1, 100)));
+    }
     if body == "family" && roll.chance(5_000) {
         options.budget.max_tokens = Some(roll.between(20, 300));
     }

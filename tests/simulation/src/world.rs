@@ -17,6 +17,7 @@ use crate::worker::Worker;
 use coretex_domain::policy::Policy;
 use coretex_domain::time::Now;
 use coretex_domain::{Namespace, ShardId, Time};
+use coretex_kernel::Retentions;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub(crate) struct World {
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) figures: Figures,
+    pub(crate) retentions: Arc<Retentions>,
     pub(crate) next_exec: u64,
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
@@ -105,6 +107,7 @@ impl World {
             topics: crate::workload::TOPICS.iter().map(|t| Arc::from(*t)).collect(),
             policy: Arc::new(figures.policy(1)),
             figures,
+            retentions: Arc::default(),
             next_exec: 0,
             slow_until: 0,
             full_until: 0,

@@ -84,6 +84,7 @@ impl Oracle {
             Err((promise, what)) => return self.violate(promise, || format!("job {id}: {what}")),
             Ok(traces) => traces.iter().for_each(|(actor, did)| self.trace_of(actor, did)),
         }
+        self.check_expiry_of(old, job);
         self.check_budget(old, job, &job.history[before..]);
         self.count_rule(old, job);
         self.compare(&life, job);

@@ -6,6 +6,7 @@ mod deadline;
 mod family;
 mod life;
 mod policy;
+mod retention;
 
 use crate::cover::Cover;
 use crate::options::Options;
@@ -21,6 +22,7 @@ use family::Kin;
 use life::Life;
 pub(crate) use policy::LifeOfNode;
 use policy::Promised;
+use retention::Kept;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -51,6 +53,7 @@ pub(crate) struct Oracle {
     outages: FxHashSet<u64>,
     promised: Promised,
     kin: Kin,
+    kept: Kept,
     /// Lives of which a group was not written: what comes after it must not be either.
     broken_lives: FxHashSet<(usize, u32, u32)>,
     pub(crate) conflicts: u64,
@@ -72,6 +75,7 @@ impl Oracle {
             outages: FxHashSet::default(),
             promised: Promised::default(),
             kin: Kin::default(),
+            kept: Kept::default(),
             broken_lives: FxHashSet::default(),
             conflicts: 0,
         }
