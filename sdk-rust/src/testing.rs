@@ -78,8 +78,7 @@ impl Call {
     /// A job of a topic.
     pub fn new(topic: impl Into<String>) -> Self {
         let job_id = "job_test".to_owned();
-        let job =
-            pb::JobRef { root_job_id: job_id.clone(), job_id, topic: topic.into(), ..Default::default() };
+        let job = pb::JobRef { job_id, topic: topic.into(), ..Default::default() };
         let assignment = pb::Assignment {
             lease_id: 1,
             job: Some(job),

@@ -332,7 +332,9 @@ impl Oracle {
                     self.violate("BUDGET", || format!("ask {name} was granted {grant:?}"));
                 }
             }
-            Told::Ruling(_) => self.violate(PROMISE, || format!("nobody asked for a ruling: {name}")),
+            Told::Ruling(_) | Told::Secrets(_) => {
+                self.violate(PROMISE, || format!("nobody asked for that: {name} was told {told:?}"));
+            }
         }
     }
 
