@@ -190,7 +190,7 @@ impl Step {
 // === impl Definition ===
 
 impl Definition {
-    /// Every step with the path of its list and how deep it lies, those of `on_failure` last.
+    /// Shows every step, a group before the steps in it, those of `on_failure` last.
     pub fn visit<'d>(&'d self, visit: &mut dyn FnMut(&'d Step)) {
         fn walk<'d>(steps: &'d [Step], visit: &mut dyn FnMut(&'d Step)) {
             for step in steps {

@@ -5,8 +5,8 @@
 use crate::library;
 use crate::limits::*;
 use crate::read::{
-    APPROVAL_KEYS, BUDGET_KEYS, CONCURRENCY_KEYS, FOR_EACH_KEYS, KEYS, RETRY_KEYS, STEP_KEYS, TIMEOUT_KEYS,
-    WAIT_EVENT_KEYS, WORK_KEYS,
+    APPROVAL_KEYS, BUDGET_KEYS, CONCURRENCY_KEYS, FOR_EACH_KEYS, KEYS, KIND_KEYS, RETRY_KEYS, STEP_KEYS,
+    TIMEOUT_KEYS, WAIT_EVENT_KEYS, WORK_KEYS,
 };
 use coretex_domain::limits::{
     ATTEMPTS_MAX, KEY_LEN_MAX, LABELS_MAX, MULTIPLIER_MAX, PRIORITY_MAX, TOPIC_LEN_MAX, WORKER_ID_LEN_MAX,
@@ -23,16 +23,14 @@ pub fn schema() -> Value {
     let work: Vec<&str> = ["topic", "uses"].iter().chain(WORK_KEYS).copied().collect();
     let step: Vec<&str> = STEP_KEYS
         .iter()
-        .chain(&["topic", "uses", "approval", "delay", "until", "wait_event", "parallel", "compensate"])
+        .chain(KIND_KEYS)
+        .chain(&["compensate"])
         .chain(FOR_EACH_KEYS)
         .chain(WORK_KEYS)
         .copied()
         .collect();
     let mut one_step = object(&step, &["id"], &step_key);
-    one_step["oneOf"] = ["topic", "uses", "approval", "delay", "until", "wait_event", "parallel"]
-        .iter()
-        .map(|word| json!({ "required": [word] }))
-        .collect();
+    one_step["oneOf"] = KIND_KEYS.iter().map(|word| json!({ "required": [word] })).collect();
     let mut undoing = object(&work, &[], &step_key);
     undoing["oneOf"] = json!([{ "required": ["topic"] }, { "required": ["uses"] }]);
     workflow["$defs"] = json!({

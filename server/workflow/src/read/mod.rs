@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub(crate) use approval::APPROVAL_KEYS;
 pub(crate) use shape::literal;
-pub(crate) use step::STEP_KEYS;
+pub(crate) use step::{KIND_KEYS, STEP_KEYS};
 pub(crate) use wait::WAIT_EVENT_KEYS;
 pub(crate) use work::{BUDGET_KEYS, FOR_EACH_KEYS, RETRY_KEYS, TIMEOUT_KEYS, WORK_KEYS};
 

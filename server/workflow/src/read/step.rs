@@ -14,8 +14,6 @@ pub(crate) const STEP_KEYS: &[&str] = &["id", "description", "needs", "when", "o
 /// Keys that say what a step does; it has one of them.
 pub(crate) const KIND_KEYS: &[&str] =
     &["topic", "uses", "approval", "delay", "until", "wait_event", "parallel"];
-/// Keys of a group, beside those of every step and of `for_each`.
-pub(crate) const GROUP_KEYS: &[&str] = &["parallel"];
 
 pub(crate) const ON_FAILURE: &[(&str, OnFailure)] =
     &[("fail", OnFailure::Fail), ("continue", OnFailure::Continue)];
@@ -181,7 +179,7 @@ fn keys_of(word: Option<&str>) -> Vec<&'static str> {
         Some("delay") => &[&["delay"]],
         Some("until") => &[&["until"]],
         Some("wait_event") => &[&["wait_event"]],
-        Some("parallel") => &[GROUP_KEYS, FOR_EACH_KEYS],
+        Some("parallel") => &[&["parallel"], FOR_EACH_KEYS],
         _ => &[KIND_KEYS, FOR_EACH_KEYS, WORK_KEYS, &["compensate"]],
     };
     STEP_KEYS.iter().chain(kind.iter().copied().flatten()).copied().collect()
