@@ -48,6 +48,20 @@ kinds! {
     Secret = 11 "secret",
     /// A call that changed something, so that its repeat is known.
     Call = 12 "call",
+    /// Which version of a workflow new runs get.
+    Workflow = 13 "workflow",
+    /// One version of a workflow, for ever as it was applied.
+    WorkflowVersion = 14 "workflow version",
+    /// A run of a workflow: how it stands, and the newest part of its history.
+    Run = 15 "run",
+    /// An older part of the history of a run.
+    RunHistory = 16 "run history",
+    /// A signal to a run.
+    Signal = 17 "signal",
+    /// When something is started by itself.
+    Schedule = 18 "schedule",
+    /// What a schedule did at one of its times.
+    ScheduleFire = 19 "schedule fire",
 }
 
 /// One named thing. Its key is (kind, namespace, name).
