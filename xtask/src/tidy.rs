@@ -11,7 +11,7 @@ const FILE_LINES_MAX: usize = 600;
 const LAW: &[(&str, &[&str])] = &[
     ("coretex-contract", &[]),
     ("coretex-domain", &[]),
-    ("coretex-kernel", &["coretex-domain"]),
+    ("coretex-kernel", &["coretex-domain", "coretex-workflow"]),
     ("coretex-cel", &["coretex-domain"]),
     ("coretex-document", &["coretex-domain"]),
     ("coretex-policy", &["coretex-cel", "coretex-document", "coretex-domain"]),

@@ -83,7 +83,10 @@ impl JobId {
                 IdError("after `job_` must come 26 characters of 0-9a-z without i, l, o, u".into())
             });
         }
-        check_chars(text, ":~")?;
+        // A step of a run is named by its run and the places it is at, which may be several.
+        let most =
+            if text.starts_with("run_") { limits::STEP_JOB_ID_LEN_MAX } else { limits::JOB_ID_LEN_MAX };
+        check_chars(text, ":~", most)?;
         Ok(JobId::Named(text.into()))
     }
 
@@ -92,7 +95,7 @@ impl JobId {
         if text.starts_with("job_") || text.starts_with("run_") {
             return Err(IdError("must not start with `job_` or `run_`: those are made by the server".into()));
         }
-        check_chars(text, "")?;
+        check_chars(text, "", limits::JOB_ID_LEN_MAX)?;
         Ok(JobId::Named(text.into()))
     }
 
@@ -225,13 +228,9 @@ fn decode32(text: &str) -> Option<u128> {
     Some(value)
 }
 
-fn check_chars(text: &str, also: &str) -> Result<(), IdError> {
-    if text.is_empty() || text.len() > limits::JOB_ID_LEN_MAX {
-        return Err(IdError(format!(
-            "must be 1..={} characters, got {}",
-            limits::JOB_ID_LEN_MAX,
-            text.len()
-        )));
+fn check_chars(text: &str, also: &str, most: usize) -> Result<(), IdError> {
+    if text.is_empty() || text.len() > most {
+        return Err(IdError(format!("must be 1..={most} characters, got {}", text.len())));
     }
     for (at, c) in text.char_indices() {
         let inner = at > 0 && ("._@-".contains(c) || also.contains(c));

@@ -20,6 +20,8 @@ pub const REPORT_BATCH_MAX: usize = 512;
 
 pub const TOPIC_LEN_MAX: usize = 128;
 pub const JOB_ID_LEN_MAX: usize = 128;
+/// Name of a job that is a step of a run: the run, and the places within groups within groups.
+pub const STEP_JOB_ID_LEN_MAX: usize = 2_048;
 pub const KEY_LEN_MAX: usize = 256;
 pub const NAMESPACE_LEN_MAX: usize = 64;
 pub const WORKER_ID_LEN_MAX: usize = 128;
@@ -167,3 +169,18 @@ pub const API_KEY_RETENTION: Span = Span::days(90);
 /// How long the key before a rotation stays valid.
 pub const API_KEY_OVERLAP_DEFAULT: Span = Span::hours(24);
 pub const API_KEY_OVERLAP_MAX: Span = Span::days(7);
+
+/// Input of a run, and its output, bytes of JSON.
+pub const RUN_VALUE_MAX: usize = PAYLOAD_MAX;
+/// A value of a run up to this many bytes stays in its record; a longer one is kept apart.
+pub const RUN_INLINE_MAX: usize = 4 << 10;
+/// Newest entries of a run's history that are kept in its record.
+pub const RUN_TAIL_MAX: usize = 64;
+/// History entries of one run; a run that reaches it is failed rather than grown for ever.
+pub const RUN_HISTORY_MAX: u64 = 1_000_000;
+/// A signal to a run, bytes of JSON.
+pub const SIGNAL_MAX: usize = 64 << 10;
+/// Signals a run keeps until a step waits for them, and their bytes together.
+pub const SIGNALS_KEPT_MAX: usize = 1_000;
+pub const SIGNALS_KEPT_BYTES_MAX: usize = 256 << 10;
+pub const SIGNAL_NAME_LEN_MAX: usize = 64;

@@ -237,6 +237,20 @@ reasons! {
         "Give people keys, so that a quorum means so many people.";
     TopicPaused = "TOPIC_PAUSED" => Recorded, "A warning: the topic is paused; the job waits until it is resumed.",
         "Resume the topic when its jobs should run.";
+    RunNotFound = "RUN_NOT_FOUND" => NotFound, "There is no such run in this namespace, or its retention has passed.",
+        "Check the id and the namespace; ended runs are kept for the retention of the namespace.";
+    RunEnded = "RUN_ENDED" => FailedPrecondition, "The run is over, or about to be; nothing can be changed.",
+        "Start another run, or rerun this one from a step.";
+    RunConcurrency = "RUN_CONCURRENCY" => ResourceExhausted, "Runs with the same concurrency key hold all places, and the workflow refuses more.",
+        "Wait for one of them to end, or let the workflow queue with `on_conflict: queue`.";
+    RunTimeout = "RUN_TIMEOUT" => Recorded, "The run took longer than the timeout of its workflow.",
+        "Raise `timeout` of the workflow, or look at what its steps waited for.";
+    SignalTimeout = "SIGNAL_TIMEOUT" => Recorded, "The signal a step waited for did not come in time.",
+        "Raise `timeout` of the `wait_event`, or send the signal earlier: one that comes first is kept.";
+    RunInputInvalid = "RUN_INPUT_INVALID" => InvalidArgument, "The input of a run breaks the `input_schema` of its workflow; every violation is listed.",
+        "Correct the fields named in `violations`.";
+    RunNotEnded = "RUN_NOT_ENDED" => FailedPrecondition, "The run is still going on.",
+        "Cancel it or wait for its end, then rerun it.";
     BackupTargetNotEmpty = "BACKUP_TARGET_NOT_EMPTY" => FailedPrecondition, "The directory for a backup is not empty.",
         "Name an empty directory, or one that does not exist yet.";
     BackupUnsupported = "BACKUP_UNSUPPORTED" => Unimplemented, "This store is backed up with its own tools.",

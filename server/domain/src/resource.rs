@@ -54,8 +54,8 @@ kinds! {
     WorkflowVersion = 14 "workflow version",
     /// A run of a workflow: how it stands, and the newest part of its history.
     Run = 15 "run",
-    /// An older part of the history of a run.
-    RunHistory = 16 "run history",
+    /// A part of a run that is kept apart: older history, a long input, the items of a step. It goes with its run.
+    RunPart = 16 "part of a run",
     /// A signal to a run.
     Signal = 17 "signal",
     /// When something is started by itself.

@@ -1,9 +1,11 @@
 //! Points and spans of time in whole milliseconds. Wall time counts from 1970-01-01T00:00:00Z.
 
+use serde::{Deserialize, Serialize};
 use std::ops::{Add, Sub};
 
 /// A point in time: milliseconds since the Unix epoch (wall) or since process start (monotonic).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Time(pub u64);
 
 /// A length of time in milliseconds.

@@ -133,7 +133,7 @@ fn name(shared: &Shared, namespace: &Namespace, ask: Ask, request: Request<'_>) 
             None => (made(by_key.unwrap_or(request.any_shard)), Origin::Fresh),
         }
     };
-    NewJob { id, spec, origin, known: None, retry_of: None, config: None, family: None }
+    NewJob { id, spec, origin, known: None, retry_of: None, config: None, family: None, of_run: None }
 }
 
 /// The id that (namespace, request id, index) always gives. Its time is that of the request id where that is a UUIDv7.

@@ -3,14 +3,20 @@
 
 use crate::dispatcher::{Holder, LimitKey, TopicKey};
 use crate::view::Retentions;
+use bytes::Bytes;
 use coretex_domain::approval::{Approval, ApprovalId, Choice, Voter};
 use coretex_domain::config::Applied;
 use coretex_domain::dead_letter::DeadLetter;
-use coretex_domain::job::{Failure, Family, Spec, Usage};
+use coretex_domain::job::{Failure, Family, OfRun, Spec, Usage};
 use coretex_domain::policy::{Answer, Policy};
 use coretex_domain::receipt::{Receipt, Told};
+use coretex_domain::run::{At, Plea, Signal, StepState, Trouble};
 use coretex_domain::topic::Topic;
-use coretex_domain::{Job, JobId, JobKey, Namespace, Payload, Refusal, Resource, SessionId, Span};
+use coretex_domain::{
+    Job, JobId, JobKey, Namespace, Payload, Refusal, Resource, Run, RunId, RunKey, SessionId, Span,
+};
+use coretex_workflow::model::OnConflict;
+use coretex_workflow::{Decided, Piece, Plan, Site};
 use std::sync::Arc;
 
 /// What a shard group can be told.
@@ -104,10 +110,103 @@ pub enum Input {
         namespace: Namespace,
         job_id: JobId,
     },
+    /// A run of a workflow is to begin.
+    StartRun(Box<StartRun>),
+    /// A run that was left in the store while it only waited, with what it needs.
+    LoadRun(Box<LoadRun>),
+    /// What was worked out for a run elsewhere.
+    Evaluated(Box<Evaluated>),
+    CancelRun {
+        namespace: Namespace,
+        run_id: RunId,
+        reason: Arc<str>,
+        actor: Arc<str>,
+    },
+    SignalRun {
+        namespace: Namespace,
+        run_id: RunId,
+        signal: Signal,
+    },
+    /// How an open run stands.
+    GetRun {
+        namespace: Namespace,
+        run_id: RunId,
+    },
+    /// Why an open run stands where it stands.
+    ExplainRun {
+        namespace: Namespace,
+        run_id: RunId,
+    },
     /// Counters per topic, of one namespace or of all.
     Topics {
         namespace: Option<Namespace>,
     },
+}
+
+/// A run to be made. Its id is chosen by the router, so that it lands on its shard.
+#[derive(Debug)]
+pub struct StartRun {
+    pub plea: Plea,
+    pub plan: Arc<Plan>,
+    pub configs: Configs,
+    /// JSON; in the plea where it is short.
+    pub input: Bytes,
+    /// What becomes of it where its concurrency key has no place.
+    pub on_conflict: OnConflict,
+    /// A signal that comes with it.
+    pub signal: Option<Signal>,
+    /// Steps that are not done again, and what they gave.
+    pub kept: Vec<KeptStep>,
+    /// [`crate::View::departed`] before the store was asked whether there is such a run.
+    pub looked_at: u64,
+}
+
+/// A step of an earlier run whose output a fork takes over.
+#[derive(Clone, Debug)]
+pub struct KeptStep {
+    /// Its place among the steps of the workflow.
+    pub place: u32,
+    pub state: StepState,
+    pub error: Option<Trouble>,
+    pub attempts: u32,
+    /// JSON.
+    pub output: Option<Arc<str>>,
+}
+
+/// The configuration of a run, and of those of its steps that have more of it.
+#[derive(Clone, Debug, Default)]
+pub struct Configs {
+    pub of_run: Option<Arc<Applied>>,
+    pub of_steps: Arc<[(Arc<str>, Arc<Applied>)]>,
+}
+
+/// A run as the store has it, and what it needs to go on.
+#[derive(Debug)]
+pub struct LoadRun {
+    pub run: Arc<Run>,
+    pub plan: Arc<Plan>,
+    pub configs: Configs,
+}
+
+/// What came of an [`Effect::Evaluate`].
+#[derive(Debug)]
+pub struct Evaluated {
+    pub run: RunKey,
+    pub site: Site,
+    pub decided: Result<Decided, Box<Trouble>>,
+    /// The items of the step, where they were read along with it.
+    pub items: Option<(At, Arc<Vec<serde_json::Value>>)>,
+}
+
+/// Something of a run that has to be worked out beside the loop: pieces are in the store, or are large.
+#[derive(Clone, Debug)]
+pub struct Evaluate {
+    pub run: Arc<Run>,
+    pub plan: Arc<Plan>,
+    pub site: Site,
+    /// Pieces that are at hand already.
+    pub at_hand: Vec<(Piece, Bytes)>,
+    pub config: Option<Arc<Applied>>,
 }
 
 /// A question of a worker, looked up and not answered before. What it is told is written down with it.
@@ -173,6 +272,8 @@ pub struct NewJob {
     pub config: Option<Arc<Applied>>,
     /// Where it stands among jobs that jobs made, if it does.
     pub family: Option<Box<Family>>,
+    /// Its place in a run, if it is a step of one.
+    pub of_run: Option<Box<OfRun>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,6 +390,13 @@ pub enum Reply {
     /// What the worker is told; none if the receipt must be looked for again.
     Told(Option<Result<Told, Refusal>>),
     Explained(Explanation),
+    /// A run that was made, or met (true).
+    Started(Result<(Arc<Run>, bool), Refusal>),
+    Run(Result<Arc<Run>, Refusal>),
+    /// The run is open and not in memory: it has to be loaded, then asked again.
+    RunAway,
+    /// The look-up that came with a start is stale: ask the store again.
+    StartAgain(Box<StartRun>),
     /// How many of the dead letters there were to delete.
     Deleted(usize),
     Topics(Vec<TopicCounts>),
@@ -382,6 +490,11 @@ pub enum Write {
     Approval(Arc<Approval>),
     /// A named thing that belongs to a job.
     Resource(Arc<Resource>),
+    /// A run after its last `fresh` history entries.
+    Run {
+        run: Arc<Run>,
+        fresh: u32,
+    },
 }
 
 /// What is to be done once the group is committed.
@@ -395,6 +508,12 @@ pub enum Effect {
     Closed(Closed),
     /// Ask the policy kernel elsewhere about a job.
     Judge(Arc<Job>),
+    /// Work out something of a run.
+    Evaluate(Box<Evaluate>),
+    /// Bring a run back that waited in the store.
+    LoadRun { namespace: Namespace, run: RunKey, run_id: RunId },
+    /// A run gave its place back.
+    FreeSlot(LimitKey, Holder),
     /// Events for watchers come from the writes; this tells waiters that a job has ended.
     Ended(Arc<Job>),
 }

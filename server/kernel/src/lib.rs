@@ -2,6 +2,7 @@
 //!
 //! [`decide`] takes one [`Input`], changes the [`View`] and adds to the [`Turn`]. Nothing here does I/O, reads a
 //! clock or rolls dice. The path of a job, top to bottom: [`path::submit`], `admit`, `dispatch`, `settle`.
+//! Runs of workflows go on in the same turns; see the module `runs`.
 
 pub mod dispatcher;
 pub mod input;
@@ -12,6 +13,7 @@ mod parked;
 pub mod path;
 mod rate;
 pub mod ready;
+mod runs;
 mod throttle;
 pub mod timers;
 mod turn;
@@ -19,6 +21,7 @@ mod view;
 
 pub use dispatcher::Dispatcher;
 pub use input::{Effect, Input, Reply, Write};
-pub use path::{decide, dispatch::dispatch};
+pub use path::{decide, dispatch};
+pub use runs::value_of;
 pub use turn::{Finished, Turn};
 pub use view::{Footprint, Retentions, View};

@@ -5,12 +5,14 @@
 use crate::dispatcher::{Holder, LimitKey};
 use coretex_domain::Job;
 use coretex_domain::policy::{Decision, Throttle};
+use coretex_domain::run::Plea;
 use std::sync::{Arc, LazyLock};
 
 static NO_TOPIC: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
 const RATE: &str = "rate\0";
 const RULE: &str = "rule\0";
 const THROTTLE: &str = "throttle\0";
+const RUN: &str = "run\0";
 
 /// What kind of limit a key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum LimitKind<'k> {
     Rule(&'k str),
     /// The rate of a rule.
     Throttle,
+    /// Places of runs.
+    Run(&'k str),
 }
 
 // === impl LimitKey ===
@@ -44,6 +48,13 @@ impl LimitKey {
         LimitKey::of_rule(job, format!("{THROTTLE}{policy}\0{rule}\0{key}"))
     }
 
+    /// The places of a run's concurrency key, and how many there are.
+    pub fn of_run(plea: &Plea) -> Option<(LimitKey, u32)> {
+        let (key, limit) = plea.concurrency.as_ref()?;
+        let key = format!("{RUN}{}\0{key}", plea.workflow).into();
+        Some((LimitKey { namespace: plea.namespace.clone(), topic: NO_TOPIC.clone(), key }, *limit))
+    }
+
     fn of_rule(job: &Job, key: String) -> LimitKey {
         LimitKey { namespace: job.namespace.clone(), topic: NO_TOPIC.clone(), key: key.into() }
     }
@@ -52,8 +63,11 @@ impl LimitKey {
         if !self.topic.is_empty() {
             return self.key.strip_prefix(RATE).map_or(LimitKind::Concurrency, LimitKind::Rate);
         }
-        match self.key.strip_prefix(RULE) {
-            Some(rule) => LimitKind::Rule(rule.split_once('\0').map_or(rule, |(_, rule)| rule)),
+        if let Some(rule) = self.key.strip_prefix(RULE) {
+            return LimitKind::Rule(rule.split_once('\0').map_or(rule, |(_, rule)| rule));
+        }
+        match self.key.strip_prefix(RUN) {
+            Some(run) => LimitKind::Run(run.split_once('\0').map_or(run, |(_, key)| key)),
             None => LimitKind::Throttle,
         }
     }

@@ -1,14 +1,17 @@
 //! What one group of decisions produces: writes that commit together, and effects for after the commit.
 
-use crate::input::{Closed, Effect, Stop, Write};
+use crate::input::{Closed, Effect, KeptStep, Stop, Write};
 use crate::path::{approval, family};
+use crate::runs;
 use crate::view::View;
 use coretex_domain::approval::Approval;
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::job::{Entry, Event, Illegal, StateKind, machine};
+use coretex_domain::run::{At, Unfit};
 use coretex_domain::time::Now;
-use coretex_domain::{Job, JobKey, SessionId};
+use coretex_domain::{Job, JobKey, RunKey, SessionId};
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// One group in the making.
@@ -26,9 +29,20 @@ pub struct Turn {
     pub(crate) asked: Vec<JobKey>,
     /// Jobs with a family that ended: what that means for it is still to be decided.
     pub(crate) ended: Vec<JobKey>,
+    /// Runs that changed, and by how many entries.
+    pub(crate) runs_touched: Vec<(RunKey, u32)>,
+    run_places: FxHashMap<RunKey, usize>,
+    /// Jobs of runs that ended, items that did, and runs of which something may have to be closed.
+    pub(crate) steps_ended: VecDeque<JobKey>,
+    pub(crate) items_ended: Vec<(RunKey, At)>,
+    pub(crate) to_close: Vec<RunKey>,
+    /// Steps a new run takes over from an earlier one.
+    pub(crate) kept: Vec<(RunKey, Vec<KeptStep>)>,
     dice: u64,
     /// Moves that table T does not allow; each one is a fault of ours and changed nothing.
     pub illegal: Vec<Illegal>,
+    /// Events that did not fit their run; likewise.
+    pub unfit: Vec<Unfit>,
 }
 
 /// A finished group.
@@ -37,6 +51,7 @@ pub struct Finished {
     pub writes: Vec<Write>,
     pub effects: Vec<Effect>,
     pub illegal: Vec<Illegal>,
+    pub unfit: Vec<Unfit>,
 }
 
 impl Turn {
@@ -52,8 +67,15 @@ impl Turn {
             delivered: Vec::new(),
             asked: Vec::new(),
             ended: Vec::new(),
+            runs_touched: Vec::new(),
+            run_places: FxHashMap::default(),
+            steps_ended: VecDeque::new(),
+            items_ended: Vec::new(),
+            to_close: Vec::new(),
+            kept: Vec::new(),
             dice,
             illegal: Vec::new(),
+            unfit: Vec::new(),
         }
     }
 
@@ -75,6 +97,15 @@ impl Turn {
         self.order[at].1 += fresh;
     }
 
+    /// Counts `fresh` history entries of a run as part of this group.
+    pub(crate) fn touch_run(&mut self, key: RunKey, fresh: u32) {
+        let at = *self.run_places.entry(key).or_insert_with(|| {
+            self.runs_touched.push((key, 0));
+            self.runs_touched.len() - 1
+        });
+        self.runs_touched[at].1 += fresh;
+    }
+
     pub(crate) fn stop(&mut self, session: SessionId, lease_id: u64, why: Stop) {
         self.effects.push(Effect::Stop { session, lease_id, why });
     }
@@ -85,7 +116,10 @@ impl Turn {
 
     /// True if nothing was decided that must be written.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.rows.is_empty() && self.approvals.is_empty()
+        self.order.is_empty()
+            && self.runs_touched.is_empty()
+            && self.rows.is_empty()
+            && self.approvals.is_empty()
     }
 
     /// Ends the turn: snapshots what was touched, adds dead letters, lets ended jobs leave memory.
@@ -110,6 +144,7 @@ impl Turn {
             }
             writes.push(Write::Job { job, fresh });
         }
+        writes.extend(runs::file(view, &mut self));
         for row in &mut self.rows {
             if let Write::Job { job, fresh } = row {
                 view.number_row(job, *fresh);
@@ -131,7 +166,7 @@ impl Turn {
             effects.extend(pending.map(|job| Effect::Judge(job.clone())));
         }
         effects.append(&mut self.effects);
-        Finished { writes, effects, illegal: self.illegal }
+        Finished { writes, effects, illegal: self.illegal, unfit: self.unfit }
     }
 }
 
@@ -195,6 +230,7 @@ impl View {
         }
         change(job);
         let has_family = job.family().is_some();
+        let is_step = job.of_run().is_some();
         turn.touch(key, 1);
         let after = job.state.kind();
         if before == StateKind::AwaitingApproval || after == StateKind::AwaitingApproval {
@@ -204,6 +240,9 @@ impl View {
             self.set_expiry(key, after);
             if has_family {
                 turn.ended.push(key);
+            }
+            if is_step {
+                turn.steps_ended.push_back(key);
             }
         }
         self.settle_in(key, Some(before), turn.now.wall);

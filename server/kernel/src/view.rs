@@ -11,6 +11,7 @@ use crate::mutant::Mutant;
 use crate::packed::Packed;
 use crate::parked::{Parked, revive_behind};
 use crate::ready::{ReadyQueue, Waiting};
+use crate::runs::Runs;
 use crate::throttle::Throttled;
 use crate::timers;
 use coretex_domain::approval::Approval;
@@ -120,6 +121,7 @@ pub struct View {
     pub(crate) approvals: FxHashMap<JobKey, Arc<Approval>>,
     /// Of those, the ones that no store has yet.
     pub(crate) unfiled: Vec<JobKey>,
+    pub(crate) runs: Runs,
     /// Open children by the parent whose end, unless it succeeds, is theirs.
     families: FxHashMap<JobKey, BTreeSet<JobKey>>,
     pub(crate) sessions: FxHashMap<SessionId, SessionLeases>,
@@ -149,6 +151,7 @@ pub struct Footprint {
     pub parked: usize,
     pub approvals: usize,
     pub families: usize,
+    pub runs: usize,
     pub ready: usize,
     pub timers: usize,
     pub sessions: usize,
@@ -189,6 +192,7 @@ impl View {
             throttled: Throttled::default(),
             approvals: FxHashMap::default(),
             unfiled: Vec::new(),
+            runs: Runs::default(),
             families: FxHashMap::default(),
             sessions: FxHashMap::default(),
             offer_deadlines: BTreeSet::new(),
@@ -358,6 +362,11 @@ impl View {
         {
             keys.remove(idempotency);
         }
+        self.note_departed(key);
+    }
+
+    /// Something left memory: a look-up from before may not have seen it.
+    pub(crate) fn note_departed(&mut self, key: JobKey) {
         self.departed += 1;
         if self.departed_keys.insert(key) {
             self.departed_order.push_back(key);
@@ -464,8 +473,12 @@ impl View {
             parked: self.parked.len() + self.throttled.len(),
             approvals: self.approvals.len() + self.unfiled.len(),
             families: self.families.len(),
+            runs: self.open_runs() + self.runs.queued.len(),
             ready: self.classes.iter().map(|class| class.live).sum(),
-            timers: self.timers.len() + self.class_wakes.len() + self.key_wakes.len(),
+            timers: self.timers.len()
+                + self.class_wakes.len()
+                + self.key_wakes.len()
+                + self.runs.timers.len(),
             sessions: self.sessions.len(),
             offers: self.offer_deadlines.len(),
         }
@@ -476,7 +489,8 @@ impl View {
         let job = self.timers.first().map(|(at, _)| *at);
         let class = self.class_wakes.first().map(|(at, _)| *at);
         let key = self.key_wakes.first().map(|(at, _)| *at);
-        [job, class, key].into_iter().flatten().min()
+        let run = self.runs.timers.first().map(|(at, _)| *at);
+        [job, class, key, run].into_iter().flatten().min()
     }
 
     /// The next monotonic time at which an offer runs out.
@@ -484,9 +498,9 @@ impl View {
         self.offer_deadlines.first().map(|(at, _)| *at)
     }
 
-    /// True if a class may have something to dispatch.
+    /// True if a class may have something to dispatch, or runs have to go on.
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || self.has_loaded_runs()
     }
 
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<JobKey> {
@@ -508,6 +522,10 @@ impl View {
         let Some(no) = no else { return (None, Retention::default()) };
         let topic = &self.topics[no.0 as usize];
         (topic.row.as_ref().map(|row| &row.settings), topic.of_namespace)
+    }
+
+    pub(crate) fn retention_of(&self, namespace: &Namespace) -> Retention {
+        self.retentions.get(namespace).copied().unwrap_or_default()
     }
 
     /// How long namespaces keep things from now on. What has ended keeps its time.

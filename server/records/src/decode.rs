@@ -3,6 +3,7 @@
 use crate::config::applied_of;
 use crate::event::{cancel_of, entry_of, id_of, lease_of};
 use crate::intern::Interner;
+use crate::of_run::of_run_of;
 use crate::terms::{remediation_of, terms_of};
 use crate::{Damaged, check_version, wire};
 use bytes::Bytes;
@@ -84,7 +85,12 @@ pub fn decode_job_log(
         decision: find_decision(head, interner, decisions)?,
         worker_id: interner.opt_text(head.worker_id.as_deref()),
         result: record.result.as_ref().map(payload_of),
-        rare: record.rare.as_ref().map(|rare| Box::new(rare_of(rare, kept_checkpoint, interner))),
+        rare: record
+            .rare
+            .as_ref()
+            .map(|rare| rare_of(rare, kept_checkpoint, interner))
+            .transpose()?
+            .map(Box::new),
         history,
         id,
     })
@@ -219,8 +225,12 @@ pub(crate) fn timeouts_of(timeouts: &wire::Timeouts) -> Timeouts {
     }
 }
 
-fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut Interner) -> Rare {
-    Rare {
+fn rare_of(
+    rare: &wire::Rare,
+    kept_checkpoint: Option<Payload>,
+    interner: &mut Interner,
+) -> Result<Rare, Damaged> {
+    Ok(Rare {
         cancel: rare.cancel.as_ref().map(|c| cancel_of(c, interner)),
         progress: rare.progress.as_ref().map(|p| Progress {
             fraction: p.fraction,
@@ -256,7 +266,8 @@ fn rare_of(rare: &wire::Rare, kept_checkpoint: Option<Payload>, interner: &mut I
             .map(u128::from_be_bytes),
         reserved: Reserved { tokens: rare.reserved_tokens, cost_micros: rare.reserved_cost_micros },
         family: rare.family.as_ref().map(|family| Box::new(family_of(family))),
-    }
+        of_run: rare.of_run.as_ref().map(|one| of_run_of(one, interner)).transpose()?.map(Box::new),
+    })
 }
 
 fn family_of(family: &wire::Family) -> Family {

@@ -2,6 +2,7 @@
 
 use crate::config::put_applied;
 use crate::event::{put_cancel, put_entry, put_id, put_lease};
+use crate::of_run::put_of_run;
 use crate::terms::{put_remediation, put_terms};
 use crate::{VERSION, put};
 use coretex_domain::Payload;
@@ -274,6 +275,9 @@ fn put_rare(buf: &mut Vec<u8>, rare: &Rare, keeps_checkpoint: bool) {
         put::uint(buf, 42, rare.reserved.cost_micros);
         if let Some(family) = &rare.family {
             put_family(buf, 43, family);
+        }
+        if let Some(of_run) = &rare.of_run {
+            put_of_run(buf, 44, of_run);
         }
     });
 }

@@ -10,6 +10,7 @@ pub mod decode;
 pub mod encode;
 mod event;
 pub mod intern;
+mod of_run;
 mod put;
 pub mod resource;
 pub mod row;

@@ -14,13 +14,7 @@ use std::sync::Arc;
 pub(crate) fn put_terms(buf: &mut Vec<u8>, tag: u32, terms: &Terms) {
     put::nested(buf, tag, |buf| {
         if let Some(approval) = &terms.approval {
-            put::nested(buf, 1, |buf| {
-                put_texts(buf, 1, &approval.approvers);
-                put::uint(buf, 2, u64::from(approval.quorum));
-                put::uint(buf, 3, approval.expires.0);
-                put::uint(buf, 4, u64::from(approval.on_expiry == OnExpiry::Approve));
-                put::flag(buf, 5, approval.requester_may_approve);
-            });
+            put::nested(buf, 1, |buf| put_approval(buf, approval));
         }
         if let Some(throttle) = &terms.throttle {
             put::nested(buf, 2, |buf| {
@@ -33,6 +27,14 @@ pub(crate) fn put_terms(buf: &mut Vec<u8>, tag: u32, terms: &Terms) {
             put::nested(buf, 3, |buf| put_constraints(buf, constraints));
         }
     });
+}
+
+pub(crate) fn put_approval(buf: &mut Vec<u8>, approval: &ApprovalTerms) {
+    put_texts(buf, 1, &approval.approvers);
+    put::uint(buf, 2, u64::from(approval.quorum));
+    put::uint(buf, 3, approval.expires.0);
+    put::uint(buf, 4, u64::from(approval.on_expiry == OnExpiry::Approve));
+    put::flag(buf, 5, approval.requester_may_approve);
 }
 
 fn put_constraints(buf: &mut Vec<u8>, constraints: &Constraints) {
@@ -101,7 +103,10 @@ pub(crate) fn terms_of(terms: &wire::Terms, interner: &mut Interner) -> Result<A
     Ok(Arc::new(Terms { approval, throttle, constraints }))
 }
 
-fn approval_of(approval: &wire::Approval, interner: &mut Interner) -> Result<ApprovalTerms, Damaged> {
+pub(crate) fn approval_of(
+    approval: &wire::Approval,
+    interner: &mut Interner,
+) -> Result<ApprovalTerms, Damaged> {
     Ok(ApprovalTerms {
         approvers: texts_of(&approval.approvers, interner),
         quorum: approval.quorum,

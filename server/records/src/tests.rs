@@ -3,6 +3,7 @@
 use crate::{BatchWriter, Form, Interner, LogWrite, decode_batch, decode_job, put_job, row, wire};
 use coretex_domain::config::{Applied, Layer, Level, Scope};
 use coretex_domain::dead_letter::DeadLetter;
+use coretex_domain::job::OfRun;
 use coretex_domain::job::spec::{Budget, Metadata, Options, Placement, RetryPolicy, Timeouts};
 use coretex_domain::job::{
     Cancel, Close, Closed, Counters, Entry, Event, Failure, Family, Grounds, Job, Lease, Note, Progress,
@@ -13,6 +14,7 @@ use coretex_domain::policy::{
     ApprovalTerms, Budgets, Constraints, Decision, DiffLimits, OnExpiry, Redaction, Remediation, Sandbox,
     Terms, Throttle, Toolchain, Verdict,
 };
+use coretex_domain::run::At;
 use coretex_domain::{JobId, Namespace, Payload, SessionId, ShardId, Span, Time};
 use coretex_ports::{Group, KeyRow, Write};
 use proptest::collection::vec;
@@ -265,7 +267,15 @@ fn rare() -> impl Strategy<Value = Rare> {
     let config = (any::<[u8; 32]>(), vec(layer, 0..5))
         .prop_map(|(digest, layers)| Arc::new(Applied { digest, layers, data: None }));
     let said = (of(cancel()), of(progress), of(payload()), of(failure));
-    (said, of(id()), of(id()), of(number()), of(usage), of(config), ((number(), number()), of(family())))
+    (
+        said,
+        of(id()),
+        of(id()),
+        of(number()),
+        of(usage),
+        of(config),
+        ((number(), number()), of(family()), of(of_run())),
+    )
         .prop_map(
             |(
                 (cancel, progress, checkpoint, failure),
@@ -274,7 +284,7 @@ fn rare() -> impl Strategy<Value = Rare> {
                 last_sign,
                 usage,
                 config,
-                (set_aside, family),
+                (set_aside, family, of_run),
             )| Rare {
                 cancel,
                 progress,
@@ -288,8 +298,18 @@ fn rare() -> impl Strategy<Value = Rare> {
                 config,
                 reserved: Reserved { tokens: set_aside.0, cost_micros: set_aside.1 },
                 family,
+                of_run,
             },
         )
+}
+
+prop_compose! {
+    fn of_run()(
+        scope in any::<u32>(), place in any::<u32>(), index in of(any::<u32>()), is_undo in any::<bool>(),
+        asks in terms(), token_key in of(text()),
+    ) -> Box<OfRun> {
+        Box::new(OfRun { at: At { scope, place }, index, is_undo, asks: asks.approval, token_key })
+    }
 }
 
 prop_compose! {

@@ -6,12 +6,14 @@ mod catalog;
 mod config;
 mod entry;
 mod log;
+mod of_run;
 mod terms;
 
 pub use catalog::{Output, Resource, Secret};
 pub use config::{Applied, Layer};
 pub use entry::{Entry, Ruling};
 pub use log::{Batch, Group, Write};
+pub use of_run::OfRun;
 pub use terms::{Approval, Constraints, Terms, Texts, Throttle};
 
 use prost::Message;
@@ -293,6 +295,8 @@ pub struct Rare {
     pub reserved_cost_micros: u64,
     #[prost(message, optional, tag = "43")]
     pub family: Option<Family>,
+    #[prost(message, optional, tag = "44")]
+    pub of_run: Option<OfRun>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,7 +1,7 @@
 //! Expressions of a workflow: the names they may read, texts and values with them inside, and where they stand.
 
 use crate::model::Place;
-use coretex_cel::{Condition, Field, Kinds, Mistake, Reads, Scope, Writes};
+use coretex_cel::{Condition, Fault, Field, Inputs, Kinds, Mistake, Purse, Reads, Scope, Writes};
 use serde_json::{Map, Value};
 
 pub(crate) use coretex_cel::{Key, Read};
@@ -117,6 +117,14 @@ impl Expression {
         }
     }
 
+    /// Its value. That of a condition is true or false.
+    pub(crate) fn value(&self, inputs: &dyn Inputs, purse: &Purse) -> Result<Value, Fault> {
+        match &self.inner {
+            Inner::Value(value) => json_of(value, inputs, purse),
+            Inner::Condition(condition) => condition.holds(inputs, purse).map(Value::Bool),
+        }
+    }
+
     /// The kinds it may give, or why it never has a value.
     pub(crate) fn check(&self, known: Known<'_>) -> Result<Kinds, String> {
         match &self.inner {
@@ -142,6 +150,11 @@ impl Template {
     /// What it says, if it says the same in every run.
     pub(crate) fn fixed(&self) -> Option<&str> {
         self.inner.constant()
+    }
+
+    /// What it says with the values of a run.
+    pub(crate) fn text(&self, inputs: &dyn Inputs, purse: &Purse) -> Result<String, Fault> {
+        self.inner.fill(inputs, purse)
     }
 
     /// Itself as an expression, if there is any in it.
@@ -199,6 +212,21 @@ impl Shape {
         }
     }
 
+    /// The value with those of a run in it.
+    pub(crate) fn value(&self, inputs: &dyn Inputs, purse: &Purse) -> Result<Value, Fault> {
+        Ok(match self {
+            Shape::Fixed(value) => value.clone(),
+            Shape::Template(template) => json_of(&template.inner, inputs, purse)?,
+            Shape::List(items) => {
+                Value::Array(items.iter().map(|item| item.value(inputs, purse)).collect::<Result<_, _>>()?)
+            }
+            Shape::Map(entries) => {
+                let made = entries.iter().map(|(key, value)| Ok((key.clone(), value.value(inputs, purse)?)));
+                Value::Object(made.collect::<Result<Map<_, _>, Fault>>()?)
+            }
+        })
+    }
+
     /// True if only a run can tell what it is.
     pub(crate) fn is_template(&self) -> bool {
         matches!(self, Shape::Template(template) if template.inner.constant().is_none())
@@ -234,6 +262,16 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "a text",
         Value::Array(_) => "a list",
         Value::Object(_) => "a map",
+    }
+}
+
+fn json_of(template: &coretex_cel::Template, inputs: &dyn Inputs, purse: &Purse) -> Result<Value, Fault> {
+    match template.expression() {
+        Some(expression) => {
+            let mut meter = purse.meter();
+            expression.evaluate_on(inputs, &mut meter)?.opened()?.to_json(&mut meter)
+        }
+        None => template.fill(inputs, purse).map(Value::from),
     }
 }
 

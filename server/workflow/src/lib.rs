@@ -21,20 +21,26 @@
 //! The format is described in `docs/guide/workflows.md`.
 
 mod check;
+pub mod decide;
 mod draw;
 mod expression;
+mod facts;
 mod library;
 pub mod limits;
 pub mod model;
+pub mod plan;
 mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use coretex_document::{Problem, Problems};
+pub use decide::{Decided, Site};
 pub use draw::{Format, draw};
 pub use expression::{Expression, Shape, Template};
+pub use facts::{Piece, Pieces};
 pub use model::Definition;
+pub use plan::Plan;
 pub use schema::schema;
 
 /// A workflow that can be run.

@@ -23,6 +23,8 @@ pub const TEXT_LEN_MAX: usize = 1_024;
 pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 /// Steps one evaluation may take.
 pub const EXPRESSION_COST_MAX: u32 = 10_000;
+/// Steps all evaluations for one step may take together.
+pub const STEP_COST_MAX: u32 = 100_000;
 
 /// Items of one `for_each`.
 pub const ITEMS_MAX: usize = 100_000;

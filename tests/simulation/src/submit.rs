@@ -103,7 +103,7 @@ impl World {
                 None => (made(by_key.unwrap_or(any)), Origin::Fresh),
             }
         };
-        NewJob { id, spec, origin, known: None, retry_of: None, config: None, family: None }
+        NewJob { id, spec, origin, known: None, retry_of: None, config: None, family: None, of_run: None }
     }
 
     fn flow_of(node: &mut Node, id: u64) -> Option<&mut SubmitFlow> {

@@ -217,6 +217,26 @@ impl Applied {
         self.data.as_ref().map_or(&LOST, |data| &data.value)
     }
 
+    /// As it is kept with a run, data included.
+    pub fn to_json(&self) -> Value {
+        let layers: Vec<Value> = self
+            .layers
+            .iter()
+            .map(|layer| serde_json::json!([layer.scope.to_string(), layer.revision]))
+            .collect();
+        serde_json::json!({ "layers": layers, "data": self.value() })
+    }
+
+    /// Reads what [`Applied::to_json`] gave.
+    pub fn of_json(value: &Value) -> Option<Applied> {
+        let layer = |one: &Value| {
+            let scope = one.get(0)?.as_str()?.parse().ok()?;
+            Some(Layer { scope, revision: one.get(1)?.as_u64()? })
+        };
+        let layers = value.get("layers")?.as_array()?.iter().map(layer).collect::<Option<_>>()?;
+        Some(Applied::of(layers, &[value.get("data")?]))
+    }
+
     pub fn digest_text(&self) -> String {
         hex(&self.digest)
     }

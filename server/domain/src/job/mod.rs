@@ -4,6 +4,7 @@ mod allowance;
 pub mod event;
 mod family;
 pub mod machine;
+mod of_run;
 pub mod retry;
 pub mod spec;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use allowance::{Reserved, Share};
 pub use event::{Cancel, Close, Closed, Entry, Event, EventKind, Grounds, Lease, Note, Return, Ruling};
 pub use family::{Family, Spawn};
 pub use machine::StateKind;
+pub use of_run::OfRun;
 pub use spec::Spec;
 pub use usage::Usage;
 
@@ -112,6 +114,8 @@ pub struct Rare {
     pub reserved: Reserved,
     /// Its parent and children, if jobs made jobs.
     pub family: Option<Box<Family>>,
+    /// Its place in a run, if it is a step of one.
+    pub of_run: Option<Box<OfRun>>,
 }
 
 /// A job and all that happened to it.
@@ -171,6 +175,7 @@ static NOTHING_RARE: Rare = Rare {
     submitted_as: None,
     reserved: Reserved { tokens: 0, cost_micros: 0 },
     family: None,
+    of_run: None,
 };
 
 // === impl State ===
@@ -422,7 +427,12 @@ impl Job {
     /// The token handlers use to make effects happen once: the same over attempts.
     pub fn idempotency_token(&self) -> String {
         let mut hash = blake3::Hasher::new();
-        hash.update(self.namespace.as_str().as_bytes()).update(&[0]).update(self.id.to_string().as_bytes());
+        hash.update(self.namespace.as_str().as_bytes()).update(&[0]);
+        match self.of_run().and_then(|of_run| of_run.token_key.as_ref()) {
+            // Kept apart from ids, none of which has a zero byte.
+            Some(key) => hash.update(b"key").update(&[0]).update(key.as_bytes()),
+            None => hash.update(self.id.to_string().as_bytes()),
+        };
         hash.finalize().to_hex()[..32].to_owned()
     }
 

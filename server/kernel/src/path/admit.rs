@@ -8,7 +8,7 @@ use crate::path::settle::over_budget;
 use crate::throttle::{Paced, pace};
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::job::{Event, State};
-use coretex_domain::policy::{Answer, Decision, Facts, Verdict};
+use coretex_domain::policy::{Answer, Decision, Facts, Terms, Verdict};
 use coretex_domain::{Job, JobKey, Span};
 use std::sync::Arc;
 
@@ -66,6 +66,7 @@ fn decided(
     turn: &mut Turn,
 ) {
     let key = job.key();
+    let decision = with_question(&job, decision);
     let event = match decision.verdict {
         Verdict::Allow => admitted(view, &job, turn),
         Verdict::AllowWithConstraints => return constrained(view, job, decision, turn),
@@ -89,6 +90,24 @@ fn decided(
     drop(job);
     view.record_decision(key, decision);
     view.apply(key, event, turn);
+}
+
+/// A step of a workflow may ask people itself. Where the policy lets it pass, or would only slow it down, they are asked.
+fn with_question(job: &Job, decision: Arc<Decision>) -> Arc<Decision> {
+    let Some(asks) = job.of_run().and_then(|of_run| of_run.asks.as_ref()) else { return decision };
+    match decision.verdict {
+        Verdict::Deny | Verdict::RequireApproval => decision,
+        Verdict::Allow | Verdict::AllowWithConstraints | Verdict::Throttle => {
+            let terms = Terms { approval: Some(asks.clone()), ..Terms::default() };
+            Arc::new(Decision {
+                verdict: Verdict::RequireApproval,
+                rule_id: "workflow".into(),
+                reason: "the workflow asks people here".into(),
+                terms: Some(Arc::new(terms)),
+                ..(*decision).clone()
+            })
+        }
+    }
 }
 
 fn admitted(view: &mut View, job: &Job, turn: &Turn) -> Event {

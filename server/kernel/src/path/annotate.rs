@@ -47,7 +47,8 @@ fn write(turn: &mut Turn, job: &Arc<Job>) {
         | Write::DeadLetterEnd { .. }
         | Write::Topic(_)
         | Write::Approval(_)
-        | Write::Resource(_) => None,
+        | Write::Resource(_)
+        | Write::Run { .. } => None,
     });
     match earlier {
         Some((row, fresh)) => {

@@ -8,7 +8,7 @@ use crate::parked::unpark;
 use crate::path::settle::{close_with, end_attempt, give_back, plain_failure};
 use crate::throttle::let_in;
 use crate::timers::{self, Due};
-use crate::{Dispatcher, Turn, View};
+use crate::{Dispatcher, Turn, View, runs};
 use coretex_domain::JobKey;
 use coretex_domain::job::{Close, Event, Return, StateKind};
 
@@ -30,8 +30,11 @@ pub(crate) fn tick(view: &mut View, dispatcher: &mut Dispatcher, turn: &mut Turn
         match key.kind() {
             LimitKind::Throttle => let_in(view, dispatcher, &key, turn),
             LimitKind::Concurrency | LimitKind::Rate(_) | LimitKind::Rule(_) => unpark(view, &key),
+            // Places of runs have no rate.
+            LimitKind::Run(_) => {}
         }
     }
+    runs::tick(view, dispatcher, turn);
     for _ in 0..TICK_MAX {
         let Some((session, lease, key)) = view.overdue_offer(turn.now.mono) else { break };
         give_back(view, key, Return::NotAcked, turn);

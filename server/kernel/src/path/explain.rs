@@ -32,6 +32,13 @@ fn at(kind: &'static str, message: impl Into<String>, eta: Time) -> Cause {
 }
 
 fn explain_open(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Explanation {
+    let causes = causes_of(view, dispatcher, job, now);
+    let first = causes.last().map_or_else(String::new, |c| format!(": {}", c.message));
+    Explanation { summary: format!("{}{first}", job.state.kind().name()), causes }
+}
+
+/// What an open job waits for.
+pub(crate) fn causes_of(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Vec<Cause> {
     let mut causes = Vec::new();
     if let Some(cancel) = &job.rare().cancel {
         causes
@@ -70,8 +77,7 @@ fn explain_open(view: &View, dispatcher: &Dispatcher, job: &Job, now: Now) -> Ex
         | State::Denied
         | State::Expired => {}
     }
-    let first = causes.last().map_or_else(String::new, |c| format!(": {}", c.message));
-    Explanation { summary: format!("{}{first}", job.state.kind().name()), causes }
+    causes
 }
 
 /// Who is asked about a job, what they said so far, and what silence will mean.
@@ -166,7 +172,7 @@ fn held_back(view: &View, dispatcher: &Dispatcher, limit: &LimitKey, now: Now) -
             holders: names(),
             ..cause("POLICY_CONCURRENCY", format!("rule {rule} is held by {count} open leases"))
         },
-        LimitKind::Concurrency | LimitKind::Throttle => Cause {
+        LimitKind::Concurrency | LimitKind::Throttle | LimitKind::Run(_) => Cause {
             holders: names(),
             ..cause("CONCURRENCY_KEY", format!("key `{}` is held by {count} open leases", limit.key))
         },

@@ -18,7 +18,8 @@ mod spawn;
 pub mod submit;
 
 use crate::input::{Input, Reply, TopicCounts, Write};
-use crate::{Dispatcher, Turn, View, parked};
+use crate::limits::LimitKind;
+use crate::{Dispatcher, Turn, View, parked, runs};
 use coretex_domain::job::State;
 use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
@@ -27,6 +28,20 @@ use std::sync::Arc;
 
 /// Decides one input. Dispatch is not part of it: the caller runs [`dispatch::dispatch`] once per group.
 pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: &mut Turn) -> Reply {
+    let reply = decide_one(view, dispatcher, input, turn);
+    runs::follow(view, dispatcher, turn);
+    reply
+}
+
+/// Hands out what may be handed out, once per group. True if work was left behind.
+pub fn dispatch(view: &mut View, dispatcher: &mut Dispatcher, turn: &mut Turn) -> bool {
+    let again = dispatch::dispatch(view, dispatcher, turn);
+    // A job may end instead of being handed out: what follows from it is handed out in the next group.
+    runs::follow(view, dispatcher, turn);
+    again || view.has_work()
+}
+
+fn decide_one(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: &mut Turn) -> Reply {
     match input {
         Input::Submit(submit) => submit::submit(view, dispatcher, submit, turn),
         Input::ClaimKey { namespace, key, job_id, fingerprint, known } => {
@@ -73,7 +88,10 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             Reply::None
         }
         Input::SlotFree(key) => {
-            parked::unpark(view, &key);
+            match key.kind() {
+                LimitKind::Run(_) => runs::admit_queued(view, dispatcher, &key, turn),
+                _ => parked::unpark(view, &key),
+            }
             Reply::None
         }
         Input::Tick => {
@@ -90,6 +108,26 @@ pub fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
         Input::Spawn(spawn) => Reply::Told(spawn::spawn(view, dispatcher, *spawn, turn)),
         Input::Explain { namespace, job_id } => {
             explain::explain(view, dispatcher, &namespace, &job_id, turn.now)
+        }
+        Input::StartRun(start) => runs::start(view, dispatcher, start, turn),
+        Input::LoadRun(load) => runs::load(view, dispatcher, *load, turn),
+        Input::Evaluated(found) => {
+            runs::evaluated(view, dispatcher, *found, turn);
+            Reply::None
+        }
+        Input::CancelRun { namespace, run_id, reason, actor } => {
+            runs::cancel(view, (&namespace, &run_id), (reason, actor), turn)
+        }
+        Input::SignalRun { namespace, run_id, signal } => {
+            runs::signal(view, dispatcher, (&namespace, &run_id), signal, turn)
+        }
+        Input::GetRun { namespace, run_id } => match view.find_run(&namespace, &run_id) {
+            Some(run) => Reply::Run(Ok(run.clone())),
+            None if view.has_run(run_id.key(&namespace)) => Reply::RunAway,
+            None => Reply::NotOpen,
+        },
+        Input::ExplainRun { namespace, run_id } => {
+            runs::explain(view, dispatcher, (&namespace, &run_id), turn)
         }
         Input::Topics { namespace } => Reply::Topics(topic_counts(view, namespace.as_ref())),
     }

@@ -69,6 +69,7 @@ fn by_hand(view: &mut View, dispatcher: &mut Dispatcher, retry: RetryByHand, tur
         retry_of: Some(old_id),
         config,
         family,
+        of_run: None,
     };
     let key = submit::make(view, dispatcher, &namespace, actor, item, turn);
     Reply::Submitted(vec![Ok(Submitted { key, existing: None })])

@@ -171,6 +171,7 @@ fn make(view: &mut View, dispatcher: &mut Dispatcher, job: &Arc<Job>, made: Made
             retry_of: None,
             config: child.config,
             family: Some(Box::new(family)),
+            of_run: None,
         };
         submit::make(view, dispatcher, &job.namespace, actor.clone(), item, turn);
     }

@@ -113,6 +113,9 @@ pub(crate) fn make(
     if item.family.is_some() {
         job.rare_mut().family = item.family;
     }
+    if item.of_run.is_some() {
+        job.rare_mut().of_run = item.of_run;
+    }
     let key = job.key();
     if let (Some(name), Origin::Keyed) = (job.spec.options().idempotency_key.clone(), item.origin) {
         let fingerprint = job.spec.fingerprint();

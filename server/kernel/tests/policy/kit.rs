@@ -229,6 +229,7 @@ impl Kit {
             retry_of: None,
             config: None,
             family: None,
+            of_run: None,
         };
         let namespace = Namespace::new("default");
         let key = id.key(&namespace);

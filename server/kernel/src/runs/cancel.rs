@@ -1,0 +1,49 @@
+//! Cancel: a wish in; a run that begins nothing more, whose open steps are stopped and whose done ones are undone, out.
+
+use super::close;
+use crate::dispatcher::LimitKey;
+use crate::input::Reply;
+use crate::{Dispatcher, Turn, View};
+use coretex_domain::run::{Closing, RunState, Trouble};
+use coretex_domain::{Namespace, RunId, RunKey};
+use std::sync::Arc;
+
+pub(crate) fn cancel(
+    view: &mut View,
+    (namespace, run_id): (&Namespace, &RunId),
+    (reason, actor): (Arc<str>, Arc<str>),
+    turn: &mut Turn,
+) -> Reply {
+    let key = run_id.key(namespace);
+    let Some(open) = view.run(key).filter(|open| open.run.plea.namespace == *namespace) else {
+        return if view.has_run(key) { Reply::RunAway } else { Reply::NotOpen };
+    };
+    // One that is ending already, for whatever reason, goes on with that.
+    if open.run.ending.is_none() {
+        stop(view, key, reason, actor, turn);
+    }
+    let now = view.run(key).map(|open| open.run.clone());
+    now.map_or(Reply::NotOpen, |run| Reply::Run(Ok(run)))
+}
+
+fn stop(view: &mut View, key: RunKey, reason: Arc<str>, actor: Arc<str>, turn: &mut Turn) {
+    let message = if reason.is_empty() { "the run was cancelled".into() } else { reason };
+    let error = Trouble { step: "".into(), kind: "CANCELLED".into(), message };
+    close::end_early(view, key, Closing { state: RunState::Cancelled, error, actor }, turn);
+}
+
+/// The oldest run that holds a place of the key ends for a newer one.
+pub(super) fn make_room(view: &mut View, dispatcher: &Dispatcher, slot: &LimitKey, turn: &mut Turn) {
+    let holders = dispatcher.holders(slot);
+    let ours = holders.iter().filter_map(|holder| view.run(RunKey(holder.job.0)));
+    let oldest = ours.filter(|open| open.run.ending.is_none()).min_by_key(|open| open.run.create_time);
+    if let Some(key) = oldest.map(|open| open.run.key()) {
+        stop(
+            view,
+            key,
+            "a newer run with the same concurrency key takes its place".into(),
+            "system:run".into(),
+            turn,
+        );
+    }
+}
