@@ -23,7 +23,14 @@ const LAW: &[(&str, &[&str])] = &[
     ("coretex-secrets", &["coretex-domain"]),
     (
         "coretex-engine",
-        &["coretex-domain", "coretex-kernel", "coretex-policy", "coretex-ports", "coretex-secrets"],
+        &[
+            "coretex-domain",
+            "coretex-kernel",
+            "coretex-policy",
+            "coretex-ports",
+            "coretex-secrets",
+            "coretex-workflow",
+        ],
     ),
     (
         "coretex-gateway",
@@ -34,6 +41,7 @@ const LAW: &[(&str, &[&str])] = &[
             "coretex-policy",
             "coretex-ports",
             "coretex-secrets",
+            "coretex-workflow",
         ],
     ),
     ("coretex-sdk-macros", &[]),

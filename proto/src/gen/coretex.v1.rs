@@ -9138,6 +9138,12 @@ pub enum ErrorReason {
     ApiKeyEnded = 241,
     /// FAILED_PRECONDITION: a secret is not told. It says nothing about whether there is one of that name.
     SecretRefused = 242,
+    /// NOT_FOUND: there is no such workflow in the namespace, it was deleted, or it has no such version.
+    WorkflowNotFound = 250,
+    /// INVALID_ARGUMENT: a workflow has mistakes. Each is a violation of its own, with its place.
+    WorkflowInvalid = 251,
+    /// FAILED_PRECONDITION: a workflow holds a number that a message cannot keep exactly. Its text can be had.
+    WorkflowInexact = 252,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -9247,6 +9253,9 @@ impl ErrorReason {
             Self::ApiKeyNotFound => "ERROR_REASON_API_KEY_NOT_FOUND",
             Self::ApiKeyEnded => "ERROR_REASON_API_KEY_ENDED",
             Self::SecretRefused => "ERROR_REASON_SECRET_REFUSED",
+            Self::WorkflowNotFound => "ERROR_REASON_WORKFLOW_NOT_FOUND",
+            Self::WorkflowInvalid => "ERROR_REASON_WORKFLOW_INVALID",
+            Self::WorkflowInexact => "ERROR_REASON_WORKFLOW_INEXACT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -9353,6 +9362,9 @@ impl ErrorReason {
             "ERROR_REASON_API_KEY_NOT_FOUND" => Some(Self::ApiKeyNotFound),
             "ERROR_REASON_API_KEY_ENDED" => Some(Self::ApiKeyEnded),
             "ERROR_REASON_SECRET_REFUSED" => Some(Self::SecretRefused),
+            "ERROR_REASON_WORKFLOW_NOT_FOUND" => Some(Self::WorkflowNotFound),
+            "ERROR_REASON_WORKFLOW_INVALID" => Some(Self::WorkflowInvalid),
+            "ERROR_REASON_WORKFLOW_INEXACT" => Some(Self::WorkflowInexact),
             _ => None,
         }
     }
@@ -13843,6 +13855,1240 @@ pub mod worker_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "coretex.v1.WorkerService";
     impl<T> tonic::server::NamedService for WorkerServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A workflow, as one of its versions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Workflow {
+    /// Its name, `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`; the one in its definition.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Number of this version, from 1.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// What it says about itself. Not in the REF view.
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+    /// Hash of what it says, whatever its spacing, comments and order of keys: 64 hexadecimal digits. Not in the REF view.
+    #[prost(string, tag = "4")]
+    pub digest: ::prost::alloc::string::String,
+    /// The text as it was applied; of one that was applied as a message the same as JSON. FULL view only.
+    #[prost(string, tag = "5")]
+    pub yaml: ::prost::alloc::string::String,
+    /// The same as a message, with every default that the format has left out. Only where it was asked for.
+    #[prost(message, optional, tag = "6")]
+    pub definition: ::core::option::Option<WorkflowDefinition>,
+    /// Steps, those in groups and of `on_failure` included. Not in the REF view.
+    #[prost(uint32, tag = "7")]
+    pub step_count: u32,
+    /// Topics that steps and compensations are sent to. Not in the REF view.
+    #[prost(uint32, tag = "8")]
+    pub topic_count: u32,
+    /// Who applied this version. Empty when nobody was asked to log in. Not in the REF view.
+    #[prost(string, tag = "9")]
+    pub actor: ::prost::alloc::string::String,
+    /// What they said about it. Not in the REF view.
+    #[prost(string, tag = "10")]
+    pub comment: ::prost::alloc::string::String,
+    /// When this version was made.
+    #[prost(message, optional, tag = "11")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Number of the newest version.
+    #[prost(uint64, tag = "12")]
+    pub newest_version: u64,
+    /// Revision of the workflow as a whole: rises with every new version and with a delete.
+    #[prost(uint64, tag = "13")]
+    pub revision: u64,
+    /// When the workflow was deleted. Unset for one that can be started.
+    #[prost(message, optional, tag = "14")]
+    pub delete_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A workflow as a message: the same keys as in YAML. Texts with `${…}` in them are expressions where the YAML takes them; free values hold them in any
+/// of their texts. A field that is left out, an empty text and 0 are as if the key were not there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowDefinition {
+    /// Its name. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// For people, at most 1,024 bytes.
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// JSON Schema of what a run must be given.
+    #[prost(message, optional, tag = "3")]
+    pub input_schema: ::core::option::Option<::prost_types::Struct>,
+    /// Limit of a whole run, 1 ms to 1,830 days.
+    #[prost(message, optional, tag = "4")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// How many runs go on at a time.
+    #[prost(message, optional, tag = "5")]
+    pub concurrency: ::core::option::Option<WorkflowConcurrency>,
+    /// What is done. At least one.
+    #[prost(message, repeated, tag = "6")]
+    pub steps: ::prost::alloc::vec::Vec<WorkflowStep>,
+    /// What a run gives.
+    #[prost(message, optional, tag = "7")]
+    pub output: ::core::option::Option<::prost_types::Value>,
+    /// What is done once a run has failed.
+    #[prost(message, repeated, tag = "8")]
+    pub on_failure: ::prost::alloc::vec::Vec<WorkflowStep>,
+}
+/// How many runs that share a key go on at a time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkflowConcurrency {
+    /// Text with expressions. Required.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Runs at a time, 1 to 10,000. Default 1.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// What becomes of a run that finds its key taken. Default QUEUE.
+    #[prost(enumeration = "WorkflowConflict", tag = "3")]
+    pub on_conflict: i32,
+}
+/// One step. Settings of work (`input` and all below it) belong to steps with `topic` or `uses`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowStep {
+    /// Its id, `[A-Za-z][A-Za-z0-9_-]{0,63}`, once in the workflow. Required.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// For people, at most 1,024 bytes.
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// Steps of the same list that must be over before, at most 256.
+    #[prost(string, repeated, tag = "3")]
+    pub needs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// A condition; without it the step is done.
+    #[prost(string, tag = "4")]
+    pub when: ::prost::alloc::string::String,
+    /// Whether its failure is that of the run, or of its group.
+    #[prost(enumeration = "WorkflowFailure", tag = "5")]
+    pub on_failure: i32,
+    /// An expression that gives a list or a map: the step is done for each of its items. For work and groups.
+    #[prost(string, tag = "14")]
+    pub for_each: ::prost::alloc::string::String,
+    /// Items at a time, 1 to 10,000. Default 100.
+    #[prost(uint32, tag = "15")]
+    pub max_parallel: u32,
+    /// Whether the failure of an item is that of the step.
+    #[prost(enumeration = "WorkflowFailure", tag = "16")]
+    pub on_item_failure: i32,
+    /// Work that undoes the step once it is over.
+    #[prost(message, optional, tag = "17")]
+    pub compensate: ::core::option::Option<WorkflowCompensation>,
+    /// What it is given: any value with expressions.
+    #[prost(message, optional, tag = "18")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// How to try again.
+    #[prost(message, optional, tag = "19")]
+    pub retry: ::core::option::Option<RetryPolicy>,
+    /// Time limits. The key `timeout` of the YAML is `start_to_close` here.
+    #[prost(message, optional, tag = "20")]
+    pub timeouts: ::core::option::Option<Timeouts>,
+    /// Labels of the job; values are texts with expressions. At most 64.
+    #[prost(btree_map = "string, string", tag = "21")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// Pool that is preferred.
+    #[prost(string, tag = "22")]
+    pub pool: ::prost::alloc::string::String,
+    /// No other pool will do.
+    #[prost(bool, tag = "23")]
+    pub pool_required: bool,
+    /// Worker that is preferred.
+    #[prost(string, tag = "24")]
+    pub worker_id: ::prost::alloc::string::String,
+    /// No other worker will do.
+    #[prost(bool, tag = "25")]
+    pub worker_required: bool,
+    /// Capabilities that the worker must have.
+    #[prost(string, repeated, tag = "26")]
+    pub requires: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0 to 9.
+    #[prost(int32, optional, tag = "27")]
+    pub priority: ::core::option::Option<i32>,
+    /// Text with expressions.
+    #[prost(string, tag = "28")]
+    pub concurrency_key: ::prost::alloc::string::String,
+    /// Text with expressions.
+    #[prost(string, tag = "29")]
+    pub rate_key: ::prost::alloc::string::String,
+    /// Text with expressions.
+    #[prost(string, tag = "30")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// What the job is about to exercise, for policies.
+    #[prost(string, tag = "31")]
+    pub capability: ::prost::alloc::string::String,
+    /// What makes it risky, for policies. At most 32.
+    #[prost(string, repeated, tag = "32")]
+    pub risk_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it may use.
+    #[prost(message, optional, tag = "33")]
+    pub budget: ::core::option::Option<WorkflowBudget>,
+    /// Laid over the configuration of the run.
+    #[prost(message, optional, tag = "34")]
+    pub config: ::core::option::Option<::prost_types::Struct>,
+    /// What it does. Required.
+    #[prost(oneof = "workflow_step::Kind", tags = "6, 7, 8, 9, 10, 11, 12, 13")]
+    pub kind: ::core::option::Option<workflow_step::Kind>,
+}
+/// Nested message and enum types in `WorkflowStep`.
+pub mod workflow_step {
+    /// What it does. Required.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        /// A job for a worker that serves this topic.
+        #[prost(string, tag = "6")]
+        Topic(::prost::alloc::string::String),
+        /// A step of the step library.
+        #[prost(string, tag = "7")]
+        Uses(::prost::alloc::string::String),
+        /// A question to people.
+        #[prost(message, tag = "8")]
+        Approval(super::WorkflowApproval),
+        /// Waits for so long, 1 ms to 1,830 days.
+        #[prost(message, tag = "9")]
+        Delay(::prost_types::Duration),
+        /// Waits for what an expression gives: a text such as `5m`, or a number of seconds. The key `delay` in YAML.
+        #[prost(string, tag = "10")]
+        DelayExpression(::prost::alloc::string::String),
+        /// Waits for a time in RFC 3339; may have expressions.
+        #[prost(string, tag = "11")]
+        Until(::prost::alloc::string::String),
+        /// Waits for a signal to the run.
+        #[prost(message, tag = "12")]
+        WaitEvent(super::WorkflowWaitEvent),
+        /// Steps of its own, under one id.
+        #[prost(message, tag = "13")]
+        Parallel(super::WorkflowGroup),
+    }
+}
+/// Steps of a group.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowGroup {
+    /// At least one; groups are at most 32 deep.
+    #[prost(message, repeated, tag = "1")]
+    pub steps: ::prost::alloc::vec::Vec<WorkflowStep>,
+}
+/// Work that undoes a step. The fields are those of a step.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowCompensation {
+    /// What it is given: any value with expressions.
+    #[prost(message, optional, tag = "3")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// How to try again.
+    #[prost(message, optional, tag = "4")]
+    pub retry: ::core::option::Option<RetryPolicy>,
+    /// Time limits.
+    #[prost(message, optional, tag = "5")]
+    pub timeouts: ::core::option::Option<Timeouts>,
+    /// Labels of the job.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// Pool that is preferred.
+    #[prost(string, tag = "7")]
+    pub pool: ::prost::alloc::string::String,
+    /// No other pool will do.
+    #[prost(bool, tag = "8")]
+    pub pool_required: bool,
+    /// Worker that is preferred.
+    #[prost(string, tag = "9")]
+    pub worker_id: ::prost::alloc::string::String,
+    /// No other worker will do.
+    #[prost(bool, tag = "10")]
+    pub worker_required: bool,
+    /// Capabilities that the worker must have.
+    #[prost(string, repeated, tag = "11")]
+    pub requires: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0 to 9.
+    #[prost(int32, optional, tag = "12")]
+    pub priority: ::core::option::Option<i32>,
+    /// Text with expressions.
+    #[prost(string, tag = "13")]
+    pub concurrency_key: ::prost::alloc::string::String,
+    /// Text with expressions.
+    #[prost(string, tag = "14")]
+    pub rate_key: ::prost::alloc::string::String,
+    /// Text with expressions.
+    #[prost(string, tag = "15")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// What the job is about to exercise, for policies.
+    #[prost(string, tag = "16")]
+    pub capability: ::prost::alloc::string::String,
+    /// What makes it risky, for policies.
+    #[prost(string, repeated, tag = "17")]
+    pub risk_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it may use.
+    #[prost(message, optional, tag = "18")]
+    pub budget: ::core::option::Option<WorkflowBudget>,
+    /// Laid over the configuration of the run.
+    #[prost(message, optional, tag = "19")]
+    pub config: ::core::option::Option<::prost_types::Struct>,
+    /// Who does it. Required.
+    #[prost(oneof = "workflow_compensation::Kind", tags = "1, 2")]
+    pub kind: ::core::option::Option<workflow_compensation::Kind>,
+}
+/// Nested message and enum types in `WorkflowCompensation`.
+pub mod workflow_compensation {
+    /// Who does it. Required.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// A worker that serves this topic.
+        #[prost(string, tag = "1")]
+        Topic(::prost::alloc::string::String),
+        /// A step of the step library.
+        #[prost(string, tag = "2")]
+        Uses(::prost::alloc::string::String),
+    }
+}
+/// What the work of a step may use over all its attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkflowBudget {
+    /// Model tokens, at least 1.
+    #[prost(uint64, optional, tag = "1")]
+    pub max_tokens: ::core::option::Option<u64>,
+    /// Cost in millionths of the installation's currency, at least 1.
+    #[prost(uint64, optional, tag = "2")]
+    pub max_cost_micros: ::core::option::Option<u64>,
+}
+/// A question to people.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowApproval {
+    /// What they are asked; may have expressions. Required.
+    #[prost(string, tag = "1")]
+    pub title: ::prost::alloc::string::String,
+    /// What it is about: any value with expressions. Its hash is what they answer for.
+    #[prost(message, optional, tag = "2")]
+    pub details: ::core::option::Option<::prost_types::Value>,
+    /// People and roles who may answer. Empty: whoever may approve.
+    #[prost(string, repeated, tag = "3")]
+    pub approvers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many must approve, 1 to 16. Default 1.
+    #[prost(uint32, tag = "4")]
+    pub quorum: u32,
+    /// How long they have, 1 s to 366 days. Default 24 h.
+    #[prost(message, optional, tag = "5")]
+    pub expires: ::core::option::Option<::prost_types::Duration>,
+    /// What it means when nobody decides in time. Default REJECT.
+    #[prost(enumeration = "ApprovalExpiry", tag = "6")]
+    pub on_expiry: i32,
+    /// Whether the one who started the run may approve.
+    #[prost(bool, tag = "7")]
+    pub requester_may_approve: bool,
+}
+/// A wait for a signal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkflowWaitEvent {
+    /// Name of the signal. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// A condition on `event`; without it the first signal of that name will do.
+    #[prost(string, tag = "2")]
+    pub r#match: ::prost::alloc::string::String,
+    /// How long to wait, 1 ms to 1,830 days. Left out: as long as the run may take.
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// Something wrong with a workflow, or something that may be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkflowProblem {
+    /// Line in the text, from 1. 0 where there is none, and for a definition that came as a message.
+    #[prost(uint32, tag = "1")]
+    pub line: u32,
+    /// Column in the line, from 1.
+    #[prost(uint32, tag = "2")]
+    pub column: u32,
+    /// Path of the field, for example `steps[0](read).topic`. Empty for the text as a whole.
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+    /// What is wrong, with the value and the limit.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// The nearest name, where a name does not exist.
+    #[prost(string, tag = "5")]
+    pub suggestion: ::prost::alloc::string::String,
+}
+/// A topic that steps are sent to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkflowTopic {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Workers that serve it now.
+    #[prost(uint32, tag = "2")]
+    pub workers: u32,
+}
+/// Request of ApplyWorkflow.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyWorkflowRequest {
+    /// Only check it: nothing is changed.
+    #[prost(bool, tag = "3")]
+    pub validate_only: bool,
+    /// Name of the workflow. May be left out; else it must be the one in the definition.
+    #[prost(string, tag = "4")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Apply only if the workflow is at this revision; 0 means any.
+    #[prost(uint64, tag = "5")]
+    pub revision: u64,
+    /// Kept with the version. At most 1,024 bytes.
+    #[prost(string, tag = "6")]
+    pub comment: ::prost::alloc::string::String,
+    /// Names this call for 24 hours: a repeat changes nothing and is answered with the workflow as it is then. At most 128 bytes.
+    #[prost(string, tag = "7")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The workflow. Required.
+    #[prost(oneof = "apply_workflow_request::Source", tags = "1, 2")]
+    pub source: ::core::option::Option<apply_workflow_request::Source>,
+}
+/// Nested message and enum types in `ApplyWorkflowRequest`.
+pub mod apply_workflow_request {
+    /// The workflow. Required.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Source {
+        /// As a text, at most 1 MiB.
+        #[prost(string, tag = "1")]
+        Yaml(::prost::alloc::string::String),
+        /// As a message.
+        #[prost(message, tag = "2")]
+        Definition(super::WorkflowDefinition),
+    }
+}
+/// Response of ApplyWorkflow.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyWorkflowResponse {
+    /// The newest version, without its text. With `validate_only`: as it would be, with number 0 if it would be a new one.
+    #[prost(message, optional, tag = "1")]
+    pub workflow: ::core::option::Option<Workflow>,
+    /// Whether a new version was made. Never with `validate_only`.
+    #[prost(bool, tag = "2")]
+    pub created: bool,
+    /// What is not wrong but looks like a mistake.
+    #[prost(message, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+}
+/// Request of ValidateWorkflow.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValidateWorkflowRequest {
+    /// Draw it, if nothing is wrong with it.
+    #[prost(enumeration = "WorkflowDrawing", tag = "3")]
+    pub drawing: i32,
+    /// The workflow. Required.
+    #[prost(oneof = "validate_workflow_request::Source", tags = "1, 2")]
+    pub source: ::core::option::Option<validate_workflow_request::Source>,
+}
+/// Nested message and enum types in `ValidateWorkflowRequest`.
+pub mod validate_workflow_request {
+    /// The workflow. Required.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Source {
+        /// As a text, at most 1 MiB.
+        #[prost(string, tag = "1")]
+        Yaml(::prost::alloc::string::String),
+        /// As a message.
+        #[prost(message, tag = "2")]
+        Definition(super::WorkflowDefinition),
+    }
+}
+/// Response of ValidateWorkflow.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValidateWorkflowResponse {
+    /// Whether it could be applied as far as its text goes.
+    #[prost(bool, tag = "1")]
+    pub valid: bool,
+    /// All that is wrong, in the order of the text.
+    #[prost(message, repeated, tag = "2")]
+    pub problems: ::prost::alloc::vec::Vec<WorkflowProblem>,
+    /// How many more there are than are told.
+    #[prost(uint32, tag = "3")]
+    pub more_problems: u32,
+    /// What may be a mistake, and topics that no worker serves now. Empty when something is wrong.
+    #[prost(message, repeated, tag = "4")]
+    pub warnings: ::prost::alloc::vec::Vec<WorkflowProblem>,
+    /// The drawing, where one was asked for.
+    #[prost(string, tag = "5")]
+    pub drawing: ::prost::alloc::string::String,
+    /// Topics that steps and compensations are sent to, by name. Empty when something is wrong.
+    #[prost(message, repeated, tag = "6")]
+    pub topics: ::prost::alloc::vec::Vec<WorkflowTopic>,
+    /// Its name. Empty when something is wrong.
+    #[prost(string, tag = "7")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Steps, those in groups and of `on_failure` included.
+    #[prost(uint32, tag = "8")]
+    pub step_count: u32,
+}
+/// Request of GetWorkflow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetWorkflowRequest {
+    /// Name of the workflow.
+    #[prost(string, tag = "1")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Which version; 0 means the newest.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// How much of it. Default FULL.
+    #[prost(enumeration = "View", tag = "3")]
+    pub view: i32,
+    /// Return it as a message too, whatever the view.
+    #[prost(bool, tag = "4")]
+    pub with_definition: bool,
+}
+/// Response of GetWorkflow.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetWorkflowResponse {
+    /// The workflow.
+    #[prost(message, optional, tag = "1")]
+    pub workflow: ::core::option::Option<Workflow>,
+}
+/// Request of ListWorkflows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListWorkflowsRequest {
+    /// Field: `name`. Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most workflows of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `name asc` (default) or `name desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// How much of each. Default BASIC.
+    #[prost(enumeration = "View", tag = "5")]
+    pub view: i32,
+    /// Those that were deleted as well.
+    #[prost(bool, tag = "6")]
+    pub show_deleted: bool,
+}
+/// Response of ListWorkflows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListWorkflowsResponse {
+    /// The workflows, each as its newest version.
+    #[prost(message, repeated, tag = "1")]
+    pub workflows: ::prost::alloc::vec::Vec<Workflow>,
+    /// Empty on the last page. A page of long texts may be short.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of ListWorkflowVersions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListWorkflowVersionsRequest {
+    /// Name of the workflow.
+    #[prost(string, tag = "1")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Most versions of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// How much of each. Default BASIC.
+    #[prost(enumeration = "View", tag = "4")]
+    pub view: i32,
+}
+/// Response of ListWorkflowVersions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListWorkflowVersionsResponse {
+    /// The versions, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub workflows: ::prost::alloc::vec::Vec<Workflow>,
+    /// Empty on the last page. A page of long texts may be short.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of DeleteWorkflow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteWorkflowRequest {
+    /// Name of the workflow.
+    #[prost(string, tag = "1")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Delete only if the workflow is at this revision; 0 means any.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Names this call for 24 hours: a repeat changes nothing. At most 128 bytes.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of DeleteWorkflow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteWorkflowResponse {
+    /// Whether it was there.
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+}
+/// What becomes of a run that finds its key taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WorkflowConflict {
+    /// The default.
+    Unspecified = 0,
+    /// It waits.
+    Queue = 1,
+    /// It is refused.
+    Reject = 2,
+    /// The oldest run with the key is cancelled for it.
+    CancelOldest = 3,
+}
+impl WorkflowConflict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WORKFLOW_CONFLICT_UNSPECIFIED",
+            Self::Queue => "WORKFLOW_CONFLICT_QUEUE",
+            Self::Reject => "WORKFLOW_CONFLICT_REJECT",
+            Self::CancelOldest => "WORKFLOW_CONFLICT_CANCEL_OLDEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WORKFLOW_CONFLICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "WORKFLOW_CONFLICT_QUEUE" => Some(Self::Queue),
+            "WORKFLOW_CONFLICT_REJECT" => Some(Self::Reject),
+            "WORKFLOW_CONFLICT_CANCEL_OLDEST" => Some(Self::CancelOldest),
+            _ => None,
+        }
+    }
+}
+/// Whether a failure goes further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WorkflowFailure {
+    /// The default, FAIL.
+    Unspecified = 0,
+    /// It is the failure of what it belongs to.
+    Fail = 1,
+    /// The rest goes on.
+    Continue = 2,
+}
+impl WorkflowFailure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WORKFLOW_FAILURE_UNSPECIFIED",
+            Self::Fail => "WORKFLOW_FAILURE_FAIL",
+            Self::Continue => "WORKFLOW_FAILURE_CONTINUE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WORKFLOW_FAILURE_UNSPECIFIED" => Some(Self::Unspecified),
+            "WORKFLOW_FAILURE_FAIL" => Some(Self::Fail),
+            "WORKFLOW_FAILURE_CONTINUE" => Some(Self::Continue),
+            _ => None,
+        }
+    }
+}
+/// How a workflow is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WorkflowDrawing {
+    /// Not at all.
+    Unspecified = 0,
+    /// As text, for a terminal.
+    Text = 1,
+    /// In DOT, for Graphviz.
+    Dot = 2,
+    /// In Mermaid, for documents.
+    Mermaid = 3,
+}
+impl WorkflowDrawing {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WORKFLOW_DRAWING_UNSPECIFIED",
+            Self::Text => "WORKFLOW_DRAWING_TEXT",
+            Self::Dot => "WORKFLOW_DRAWING_DOT",
+            Self::Mermaid => "WORKFLOW_DRAWING_MERMAID",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WORKFLOW_DRAWING_UNSPECIFIED" => Some(Self::Unspecified),
+            "WORKFLOW_DRAWING_TEXT" => Some(Self::Text),
+            "WORKFLOW_DRAWING_DOT" => Some(Self::Dot),
+            "WORKFLOW_DRAWING_MERMAID" => Some(Self::Mermaid),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod workflow_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Graphs of steps, kept with all their versions.
+    ///
+    /// A workflow is written as a text in YAML (or JSON, which is YAML) or as a message that says the same; both are read by the same reader. What was
+    /// applied is a version: numbered from 1, never changed, and never removed, so that runs stay on theirs. A number is never used again, not even after
+    /// a delete. docs/guide/workflows.md describes the format.
+    #[derive(Debug, Clone)]
+    pub struct WorkflowServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> WorkflowServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> WorkflowServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            WorkflowServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Reads and checks a workflow, and keeps it as a new version if it says something else than the newest one. A text that differs only in spacing,
+        /// comments or order of keys says the same. A workflow that was deleted comes back with its next number.
+        /// Errors: INVALID_ARGUMENT `WORKFLOW_INVALID` with every mistake as a violation; FAILED_PRECONDITION `REVISION_MISMATCH`;
+        /// RESOURCE_EXHAUSTED `TOO_MANY`.
+        pub async fn apply_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplyWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyWorkflowResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.WorkflowService/ApplyWorkflow");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.WorkflowService", "ApplyWorkflow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says all that is wrong with a workflow and what may be, which workers its topics have now, and draws it. Mistakes are an answer, not an error.
+        /// Nothing is kept.
+        /// Errors: INVALID_ARGUMENT when there is no workflow in the request; RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` for a drawing that does not fit.
+        pub async fn validate_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ValidateWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::ValidateWorkflowResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.WorkflowService/ValidateWorkflow");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.WorkflowService", "ValidateWorkflow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a workflow: its newest version, or any other. Versions of a deleted workflow are there by their number.
+        /// Errors: NOT_FOUND `WORKFLOW_NOT_FOUND`; FAILED_PRECONDITION `WORKFLOW_INEXACT` with `with_definition`; RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE`.
+        pub async fn get_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetWorkflowResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.WorkflowService/GetWorkflow");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.WorkflowService", "GetWorkflow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the workflows of the namespace by name, each as its newest version.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_workflows(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListWorkflowsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListWorkflowsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.WorkflowService/ListWorkflows");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.WorkflowService", "ListWorkflows"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the versions of a workflow, newest first, those of a deleted one included.
+        /// Errors: NOT_FOUND `WORKFLOW_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        pub async fn list_workflow_versions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListWorkflowVersionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListWorkflowVersionsResponse>, tonic::Status>
+        {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path =
+                http::uri::PathAndQuery::from_static("/coretex.v1.WorkflowService/ListWorkflowVersions");
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("coretex.v1.WorkflowService", "ListWorkflowVersions"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a workflow away: nothing new can be started of it. Its versions stay, and open runs go on. Deleting it again is OK.
+        /// Errors: NOT_FOUND `WORKFLOW_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        pub async fn delete_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteWorkflowResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.WorkflowService/DeleteWorkflow");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.WorkflowService", "DeleteWorkflow"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod workflow_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with WorkflowServiceServer.
+    #[async_trait]
+    pub trait WorkflowService: std::marker::Send + std::marker::Sync + 'static {
+        /// Reads and checks a workflow, and keeps it as a new version if it says something else than the newest one. A text that differs only in spacing,
+        /// comments or order of keys says the same. A workflow that was deleted comes back with its next number.
+        /// Errors: INVALID_ARGUMENT `WORKFLOW_INVALID` with every mistake as a violation; FAILED_PRECONDITION `REVISION_MISMATCH`;
+        /// RESOURCE_EXHAUSTED `TOO_MANY`.
+        async fn apply_workflow(
+            &self,
+            request: tonic::Request<super::ApplyWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyWorkflowResponse>, tonic::Status>;
+        /// Says all that is wrong with a workflow and what may be, which workers its topics have now, and draws it. Mistakes are an answer, not an error.
+        /// Nothing is kept.
+        /// Errors: INVALID_ARGUMENT when there is no workflow in the request; RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE` for a drawing that does not fit.
+        async fn validate_workflow(
+            &self,
+            request: tonic::Request<super::ValidateWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::ValidateWorkflowResponse>, tonic::Status>;
+        /// Returns a workflow: its newest version, or any other. Versions of a deleted workflow are there by their number.
+        /// Errors: NOT_FOUND `WORKFLOW_NOT_FOUND`; FAILED_PRECONDITION `WORKFLOW_INEXACT` with `with_definition`; RESOURCE_EXHAUSTED `MESSAGE_TOO_LARGE`.
+        async fn get_workflow(
+            &self,
+            request: tonic::Request<super::GetWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetWorkflowResponse>, tonic::Status>;
+        /// Lists the workflows of the namespace by name, each as its newest version.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_workflows(
+            &self,
+            request: tonic::Request<super::ListWorkflowsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListWorkflowsResponse>, tonic::Status>;
+        /// Lists the versions of a workflow, newest first, those of a deleted one included.
+        /// Errors: NOT_FOUND `WORKFLOW_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        async fn list_workflow_versions(
+            &self,
+            request: tonic::Request<super::ListWorkflowVersionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListWorkflowVersionsResponse>, tonic::Status>;
+        /// Takes a workflow away: nothing new can be started of it. Its versions stay, and open runs go on. Deleting it again is OK.
+        /// Errors: NOT_FOUND `WORKFLOW_NOT_FOUND`; FAILED_PRECONDITION `REVISION_MISMATCH`.
+        async fn delete_workflow(
+            &self,
+            request: tonic::Request<super::DeleteWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteWorkflowResponse>, tonic::Status>;
+    }
+    /// Graphs of steps, kept with all their versions.
+    ///
+    /// A workflow is written as a text in YAML (or JSON, which is YAML) or as a message that says the same; both are read by the same reader. What was
+    /// applied is a version: numbered from 1, never changed, and never removed, so that runs stay on theirs. A number is never used again, not even after
+    /// a delete. docs/guide/workflows.md describes the format.
+    #[derive(Debug)]
+    pub struct WorkflowServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> WorkflowServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for WorkflowServiceServer<T>
+    where
+        T: WorkflowService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.WorkflowService/ApplyWorkflow" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplyWorkflowSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<T: WorkflowService> tonic::server::UnaryService<super::ApplyWorkflowRequest> for ApplyWorkflowSvc<T> {
+                        type Response = super::ApplyWorkflowResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplyWorkflowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as WorkflowService>::apply_workflow(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplyWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.WorkflowService/ValidateWorkflow" => {
+                    #[allow(non_camel_case_types)]
+                    struct ValidateWorkflowSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<T: WorkflowService> tonic::server::UnaryService<super::ValidateWorkflowRequest>
+                        for ValidateWorkflowSvc<T>
+                    {
+                        type Response = super::ValidateWorkflowResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ValidateWorkflowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::validate_workflow(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ValidateWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.WorkflowService/GetWorkflow" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetWorkflowSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<T: WorkflowService> tonic::server::UnaryService<super::GetWorkflowRequest> for GetWorkflowSvc<T> {
+                        type Response = super::GetWorkflowResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetWorkflowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as WorkflowService>::get_workflow(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.WorkflowService/ListWorkflows" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListWorkflowsSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<T: WorkflowService> tonic::server::UnaryService<super::ListWorkflowsRequest> for ListWorkflowsSvc<T> {
+                        type Response = super::ListWorkflowsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListWorkflowsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as WorkflowService>::list_workflows(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListWorkflowsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.WorkflowService/ListWorkflowVersions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListWorkflowVersionsSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<T: WorkflowService> tonic::server::UnaryService<super::ListWorkflowVersionsRequest>
+                        for ListWorkflowVersionsSvc<T>
+                    {
+                        type Response = super::ListWorkflowVersionsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListWorkflowVersionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::list_workflow_versions(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListWorkflowVersionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.WorkflowService/DeleteWorkflow" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteWorkflowSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<T: WorkflowService> tonic::server::UnaryService<super::DeleteWorkflowRequest> for DeleteWorkflowSvc<T> {
+                        type Response = super::DeleteWorkflowResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteWorkflowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as WorkflowService>::delete_workflow(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for WorkflowServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.WorkflowService";
+    impl<T> tonic::server::NamedService for WorkflowServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -145,6 +145,12 @@ pub const CONFIG_SCOPES_MAX: usize = 10_000;
 pub const CONFIG_TOTAL_BYTES_MAX: usize = 64 << 20;
 /// Revisions of one scope that are kept; the oldest go first.
 pub const CONFIG_REVISIONS_MAX: u64 = 1_000;
+/// Workflows of one namespace that can be started.
+pub const WORKFLOWS_MAX: usize = 1_000;
+/// Names of workflows of one namespace, those of deleted ones included: their numbers are never used again, so all are kept in memory.
+pub const WORKFLOW_NAMES_MAX: usize = 10_000;
+/// Versions of one workflow; none is ever removed.
+pub const WORKFLOW_VERSIONS_MAX: u64 = 10_000;
 /// Effective configuration that travels with an assignment, bytes; more is asked for by the worker.
 pub const CONFIG_INLINE_MAX: usize = 16 << 10;
 /// A schema of configuration as canonical JSON, bytes.

@@ -21,6 +21,12 @@ pub fn hint<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String 
     nearest(word, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
+/// The name that a message with a [`hint`] at its end suggests.
+pub fn hinted(message: &str) -> Option<&str> {
+    let (_, name) = message.strip_suffix("`?")?.rsplit_once("; did you mean `")?;
+    Some(name)
+}
+
 /// Edits between two words.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -49,5 +55,8 @@ mod tests {
         assert_eq!(nearest("zzzzzz", ["topics", "tenants"]), None);
         assert_eq!(nearest(&"x".repeat(10_000), ["topics"]), None);
         assert_eq!(hint("lables", ["labels"]), "; did you mean `labels`?");
+        let told = format!("is no key here{}", hint("lables", ["labels"]));
+        assert_eq!(hinted(&told), Some("labels"));
+        assert_eq!((hinted("is blank"), hinted("`?"), hinted("")), (None, None, None));
     }
 }

@@ -99,6 +99,12 @@ reasons! {
         "Cancel them, or wait for their end.";
     PolicyNotFound = "POLICY_NOT_FOUND" => NotFound, "There is no such policy, or no such version of it.",
         "ListPolicies and ListPolicyVersions tell what there is.";
+    WorkflowNotFound = "WORKFLOW_NOT_FOUND" => NotFound, "There is no such workflow in the namespace, it was deleted, or it has no such version.",
+        "Check name, version and namespace; ListWorkflows with `show_deleted` shows what there was.";
+    WorkflowInvalid = "WORKFLOW_INVALID" => InvalidArgument, "A workflow has mistakes; each is a violation of its own, with its place.",
+        "Correct each of them; `coretex workflow validate` tells them without a server.";
+    WorkflowInexact = "WORKFLOW_INEXACT" => FailedPrecondition, "A workflow holds a number that a message cannot keep exactly.",
+        "Ask for its text (FULL view) without `with_definition`, or write the number as a text.";
     ApprovalNotFound = "APPROVAL_NOT_FOUND" => NotFound, "There is no such approval in this namespace, or it is no longer kept.",
         "ListApprovals tells what there is; a job that was judged again has a later round.";
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND" => NotFound, "The job left no dead letter in this namespace, or it is no longer kept.",

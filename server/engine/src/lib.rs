@@ -31,6 +31,7 @@ mod submit;
 mod supervisor;
 mod tokens;
 mod topics;
+mod workflows;
 
 pub use approvals::{ApprovalPage, ApprovalQuery};
 pub use asks::{ReceiptPage, ReceiptQuery};
@@ -48,6 +49,7 @@ pub use policies::{
 pub use remote::{Question, RemoteKernel, Standing};
 pub use sessions::{Attached, Outbox, OutputPiece, SessionHandle, lease_hash};
 pub use topics::TopicView;
+pub use workflows::{ApplyWorkflow, TopicServed, Versioned, WorkflowApplied, WorkflowInfo};
 
 use api::{
     Caller, ControlEntry, Drain, Hello, NodeInfo, Poll, Polled, Rejection, Resume, Settings, ShardInfo,

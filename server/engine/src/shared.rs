@@ -12,6 +12,7 @@ use crate::policies::force::InForce;
 use crate::remote::Link;
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
+use crate::workflows::Definitions;
 use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, Namespace, Reason, Refusal, ShardId, Span, Time};
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) in_force: InForce,
+    pub(crate) definitions: Definitions,
     pub(crate) remote: Link,
     /// Jobs a kernel elsewhere is to be asked about.
     pub(crate) to_judge: mpsc::UnboundedSender<Arc<Job>>,
@@ -156,6 +158,7 @@ impl Shared {
             catalog: Catalog::default(),
             namespaces,
             in_force: InForce::default(),
+            definitions: Definitions::default(),
             remote: Link::default(),
             to_judge: parts.to_judge,
             audit: parts.audit,

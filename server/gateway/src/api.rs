@@ -19,6 +19,7 @@ pub(crate) mod submit_stream;
 pub(crate) mod topics;
 mod watch;
 pub(crate) mod workers;
+pub(crate) mod workflows;
 
 pub(crate) use output::check_name as check_output_name;
 

@@ -3,6 +3,7 @@
 use crate::api::{
     admin::Admin, approvals::Approvals, audit::Audit, auth::Auth, config::Config, dlq::Dlq, events::Events,
     jobs::Jobs, namespaces::Namespaces, safety::Safety, topics::Topics, workers::Workers,
+    workflows::Workflows,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;
@@ -19,6 +20,7 @@ use coretex_contract::v1::namespace_service_server::NamespaceServiceServer;
 use coretex_contract::v1::safety_service_server::SafetyServiceServer;
 use coretex_contract::v1::topic_service_server::TopicServiceServer;
 use coretex_contract::v1::worker_service_server::WorkerServiceServer;
+use coretex_contract::v1::workflow_service_server::WorkflowServiceServer;
 use std::sync::Arc;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::Routes;
@@ -61,6 +63,7 @@ fn all_else(gate: &Arc<Gate>, routes: Routes) -> Routes {
         .add_service(Hot::submits(gate.clone(), tuned!(JobServiceServer, Jobs(gate.clone()), gate)))
         .add_service(Hot::workers(gate.clone(), tuned!(WorkerServiceServer, Workers(gate.clone()), gate)))
         .add_service(tuned!(TopicServiceServer, Topics(gate.clone()), gate))
+        .add_service(tuned!(WorkflowServiceServer, Workflows(gate.clone()), gate))
         .add_service(tuned!(ApprovalServiceServer, Approvals(gate.clone()), gate))
         .add_service(tuned!(ConfigServiceServer, Config(gate.clone()), gate))
         .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))

@@ -18,6 +18,7 @@ pub(crate) mod spec;
 pub(crate) mod time;
 pub(crate) mod topic;
 pub(crate) mod worker;
+pub(crate) mod workflow;
 
 use coretex_domain::names::{self, shown};
 use coretex_domain::{Reason, Refusal, Violation};

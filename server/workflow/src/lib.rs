@@ -28,13 +28,14 @@ mod facts;
 mod library;
 pub mod limits;
 pub mod model;
+mod normal;
 pub mod plan;
 mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
 
-pub use coretex_document::{Problem, Problems};
+pub use coretex_document::{Problem, Problems, span};
 pub use decide::{Decided, Site};
 pub use draw::{Format, draw};
 pub use expression::{Expression, Shape, Template};

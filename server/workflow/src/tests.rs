@@ -55,6 +55,31 @@ fn everything_wrong_is_told_at_once() {
 }
 
 #[test]
+fn a_step_that_cannot_be_read_makes_no_mistakes_of_others() {
+    refused(
+        &steps(&[
+            "{ id: a, topick: job.a }",
+            "5",
+            "{ topic: job.c }",
+            "{ id: b, needs: a, for_each: input.files, topic: job.b, input: { x: '${steps.a.output.y}', i: '${item}' } }",
+            "{ id: c, needs: d, topic: job.c }",
+        ]),
+        &[
+            "3:5: steps[0](a): does nothing",
+            "3:14: steps[0](a).topick: is no key here",
+            "4:5: steps[1]: is a number, where a map is wanted",
+            "5:5: steps[2].id: is missing",
+            "6:34: steps[3](b).for_each: is a text, where an expression is wanted",
+            "7:21: steps[4](c).needs: names \"d\"",
+        ],
+    );
+    refused(
+        "steps:\n  - { id: a, topic: job.a, needs: b }\n",
+        &["1:1: name: is missing", "no such step beside it"],
+    );
+}
+
+#[test]
 fn keys_belong_to_kinds() {
     refused(
         &steps(&[
@@ -335,4 +360,13 @@ proptest::proptest! {
             proptest::prop_assert_eq!(told.is_empty(), back(reader)[read], "{}", told);
         }
     }
+}
+
+#[test]
+fn aliases_of_a_long_text_do_not_add_up() {
+    let long = "x".repeat(60_000);
+    let mut text = format!("name: t\nsteps:\n  - {{ id: a, topic: job.a, input: [&a \"{long}\"");
+    (0..9_000).for_each(|_| text.push_str(", *a"));
+    text.push_str("] }\n");
+    refused(&text, &["budget breached: ScalarBytes"]);
 }

@@ -148,7 +148,7 @@ pub(crate) fn object_of(json: serde_json::Value) -> Option<Struct> {
     }
 }
 
-fn value_of(json: serde_json::Value) -> Option<Value> {
+pub(crate) fn value_of(json: serde_json::Value) -> Option<Value> {
     let kind = match json {
         serde_json::Value::Null => Kind::NullValue(0),
         serde_json::Value::Bool(b) => Kind::BoolValue(b),

@@ -124,10 +124,26 @@ fn of_namespace(method: &str) -> Option<Asked> {
     })
 }
 
+fn of_workflow(method: &str) -> Option<Asked> {
+    let workflow = "greet".to_owned();
+    Some(match method {
+        // Its subject is the name in the text.
+        "ApplyWorkflow" => {
+            let yaml = "name: greet\nsteps: [{ id: a, topic: job.a }]\n".to_owned();
+            let source = Some(pb::apply_workflow_request::Source::Yaml(yaml));
+            asked(&pb::ApplyWorkflowRequest { source, ..Default::default() }, "greet")
+        }
+        "DeleteWorkflow" => asked(&pb::DeleteWorkflowRequest { workflow, ..Default::default() }, "greet"),
+        _ => return None,
+    })
+}
+
 /// A good call of every method that changes something.
 async fn good_call(server: &Server, method: &str) -> Asked {
-    if let Some(asked) =
-        good_call_by_history(method).or_else(|| of_namespace(method)).or_else(|| of_key(method))
+    if let Some(asked) = good_call_by_history(method)
+        .or_else(|| of_namespace(method))
+        .or_else(|| of_key(method))
+        .or_else(|| of_workflow(method))
     {
         return asked;
     }

@@ -19,3 +19,4 @@ mod tenants;
 mod tls;
 mod transport;
 mod workers;
+mod workflows;

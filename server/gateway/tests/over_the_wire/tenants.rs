@@ -62,6 +62,7 @@ fn pair<'t>(field: &str, theirs: &'t Things, never: &'t Things, chance: &mut Cha
         "request_id" => pick(|t| &t.requests),
         "idempotency_key" => pick(|t| &t.keys),
         "key_id" => pick(|t| &t.api_keys),
+        "workflow" => pick(|t| &t.workflows),
         _ => None,
     }
 }

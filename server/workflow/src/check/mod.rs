@@ -49,7 +49,7 @@ fn no_undoing(steps: &[Step], path: &str, findings: &mut Findings) {
 
 /// The path of a step, as the reader writes it.
 pub(crate) fn path_of(list: &str, n: usize, step: &Step) -> String {
-    format!("{list}[{n}]({})", step.id)
+    if step.id.is_empty() { format!("{list}[{n}]") } else { format!("{list}[{n}]({})", step.id) }
 }
 
 // === impl Findings ===

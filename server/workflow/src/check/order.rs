@@ -54,7 +54,7 @@ impl Lists {
             chain.0.push((number, n));
             if let Some((first, _)) = found.get(&step.id) {
                 findings.twice(&own, step, first);
-            } else {
+            } else if !step.id.is_empty() {
                 found.insert(step.id.clone(), (step, chain.clone()));
             }
             if !step.inner().is_empty() {

@@ -76,7 +76,9 @@ impl Reader {
         let output = fields.spot("output").and_then(|spot| self.shape(spot, "output"));
         let on_failure =
             fields.spot("on_failure").map(|spot| self.steps(spot, "on_failure", 1)).unwrap_or_default();
-        Some(Definition { name: name?, description, input, timeout, concurrency, steps, output, on_failure })
+        // Without a name the rest is checked all the same.
+        let name = name.unwrap_or_default();
+        Some(Definition { name, description, input, timeout, concurrency, steps, output, on_failure })
     }
 }
 

@@ -4,7 +4,7 @@ use super::work::{FOR_EACH_KEYS, WORK_KEYS};
 use super::{Reader, step_items};
 use crate::expression::Expression;
 use crate::limits::*;
-use crate::model::{ForEach, Kind, OnFailure, Step};
+use crate::model::{ForEach, Kind, OnFailure, Step, WaitEvent};
 use coretex_document::{Fields, Node, Notes, Spot, place, text};
 use coretex_domain::names::shown;
 use std::sync::Arc;
@@ -35,18 +35,15 @@ impl Reader {
         if self.steps > STEPS_MAX {
             return Vec::new();
         }
-        found
-            .iter()
-            .enumerate()
-            .filter_map(|(n, item)| self.step(item, &format!("{path}[{n}]"), depth))
-            .collect()
+        found.iter().enumerate().map(|(n, item)| self.step(item, &format!("{path}[{n}]"), depth)).collect()
     }
 
-    fn step(&mut self, spot: &Spot, bare: &str, depth: usize) -> Option<Step> {
+    /// A step that cannot be read stands there all the same: what is said of its neighbours does not depend on it.
+    fn step(&mut self, spot: &Spot, bare: &str, depth: usize) -> Step {
         // The id belongs in every message about the step, so it is looked up before the rest is read.
         let path = named(spot).map_or_else(|| bare.to_owned(), |id| format!("{bare}({id})"));
         let word = self.kind_word(spot, &path);
-        let fields = self.notes.map(spot, &path, &keys_of(word))?;
+        let Some(fields) = self.notes.map(spot, &path, &keys_of(word)) else { return unread(spot) };
         let id = self.id(spot, &fields);
         let description = fields.text("description", TEXT_LEN_MAX, &mut self.notes);
         let needs = self.needs(&fields);
@@ -55,9 +52,11 @@ impl Reader {
         let on_failure = fields.word("on_failure", ON_FAILURE, &mut self.notes).unwrap_or_default();
         let compensate =
             fields.spot("compensate").and_then(|spot| self.compensation(spot, &fields.path("compensate")));
-        let kind = self.kind(word?, &fields, depth);
-        let (id, place) = id?;
-        Some(Step { id, place, description, needs, when, for_each, on_failure, kind: kind?, compensate })
+        let kind = word.and_then(|word| self.kind(word, &fields, depth));
+        let stand_in = unread(spot);
+        let (id, place) = id.unwrap_or((stand_in.id, stand_in.place));
+        let kind = kind.unwrap_or(stand_in.kind);
+        Step { id, place, description, needs, when, for_each, on_failure, kind, compensate }
     }
 
     /// The one key that says what the step does.
@@ -150,6 +149,8 @@ impl Reader {
             return None;
         };
         let items = self.expression(spot, &fields.path("for_each"), "${input.files}");
+        // One that cannot be read has items all the same.
+        let items = items.or_else(|| Expression::parse("${config}", place(spot)).ok());
         let notes = &mut self.notes;
         let max_parallel = fields.count("max_parallel", 1, PARALLEL_MAX, notes).unwrap_or(PARALLEL_DEFAULT);
         let on_item_failure = fields.word("on_item_failure", ON_FAILURE, notes).unwrap_or_default();
@@ -167,6 +168,23 @@ impl Reader {
             "parallel" => Some(Kind::Parallel(self.steps(spot, &path, depth + 1))),
             _ => self.work(word, fields).map(Box::new).map(Kind::Work),
         }
+    }
+}
+
+/// What stands for a step, or for a part of one, that cannot be read: nothing is known of what it gives. Without an id to
+/// be named by it has none.
+fn unread(spot: &Spot) -> Step {
+    let wait = WaitEvent { name: "".into(), matching: None, timeout: None };
+    Step {
+        id: named(spot).unwrap_or_default().into(),
+        place: place(spot),
+        description: None,
+        needs: Vec::new(),
+        when: None,
+        for_each: None,
+        on_failure: OnFailure::Fail,
+        kind: Kind::WaitEvent(Box::new(wait)),
+        compensate: None,
     }
 }
 

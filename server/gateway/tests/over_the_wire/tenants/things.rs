@@ -13,8 +13,8 @@ use prost::Message;
 pub(super) const CANARY: &str = "zz-kept-by-the-other-tenant-zz";
 
 /// What is compared before and after.
-pub(super) const SNAPSHOT: [&str; 6] =
-    ["jobs", "dead letters", "approvals", "configuration", "decisions", "API keys"];
+pub(super) const SNAPSHOT: [&str; 7] =
+    ["jobs", "dead letters", "approvals", "configuration", "decisions", "API keys", "workflows"];
 
 const RULES: &str = "
 name: default
@@ -40,6 +40,7 @@ pub(super) struct Things {
     pub(super) requests: Vec<String>,
     pub(super) keys: Vec<String>,
     pub(super) api_keys: Vec<String>,
+    pub(super) workflows: Vec<String>,
 }
 
 async fn call<Q: Message, A: Message + Default>(
@@ -76,7 +77,8 @@ fn other(name: &str) -> String {
 impl Things {
     /// Every name, the longest first, so that none is cut out of another.
     pub(super) fn all(&self) -> Vec<&String> {
-        let lists = [&self.jobs, &self.letters, &self.approvals, &self.workers, &self.sessions];
+        let lists =
+            [&self.jobs, &self.letters, &self.approvals, &self.workers, &self.sessions, &self.workflows];
         let more =
             [&self.filters, &self.fingerprints, &self.requests, &self.keys, &self.tokens, &self.api_keys];
         let mut all: Vec<&String> = lists.into_iter().chain(more).flatten().collect();
@@ -122,6 +124,7 @@ impl Things {
         things.workers.push("worker-of-b-0001".into());
         things.work(server, namespace).await;
         things.api_keys(server, namespace).await;
+        things.workflows(server, namespace).await;
         things.lists(server, namespace).await;
         things
     }
@@ -154,6 +157,21 @@ impl Things {
         }
         let request = pb::ListApiKeysRequest { page_size: 1, ..Default::default() };
         let page: pb::ListApiKeysResponse = call(server, namespace, "AuthService/ListApiKeys", request).await;
+        self.tokens.push(page.next_page_token);
+    }
+
+    async fn workflows(&mut self, server: &Server, namespace: &str) {
+        for name in ["workflow-of-b-0001", "workflow-of-b-0002"] {
+            let yaml = format!("name: {name}\ndescription: {CANARY}\nsteps: [{{ id: a, topic: job.a }}]\n");
+            let source = Some(pb::apply_workflow_request::Source::Yaml(yaml));
+            let request = pb::ApplyWorkflowRequest { source, ..Default::default() };
+            let _: pb::ApplyWorkflowResponse =
+                call(server, namespace, "WorkflowService/ApplyWorkflow", request).await;
+            self.workflows.push(name.into());
+        }
+        let request = pb::ListWorkflowsRequest { page_size: 1, ..Default::default() };
+        let page: pb::ListWorkflowsResponse =
+            call(server, namespace, "WorkflowService/ListWorkflows", request).await;
         self.tokens.push(page.next_page_token);
     }
 
@@ -194,6 +212,7 @@ impl Things {
             requests: others(&theirs.requests),
             keys: others(&theirs.keys),
             api_keys: others(&theirs.api_keys),
+            workflows: others(&theirs.workflows),
             jobs,
         }
     }
@@ -212,6 +231,7 @@ pub(super) async fn snapshot(server: &Server, namespace: &str) -> Vec<Vec<u8>> {
     let letters = pb::ListDeadLettersRequest { view, page_size, ..Default::default() };
     let approvals = pb::ListApprovalsRequest { page_size, ..Default::default() };
     let decisions = pb::ListDecisionsRequest { page_size, ..Default::default() };
+    let workflows = pb::ListWorkflowsRequest { view, page_size, show_deleted: true, ..Default::default() };
     let asked = [
         ("JobService/ListJobs", jobs.encode_to_vec()),
         ("DlqService/ListDeadLetters", letters.encode_to_vec()),
@@ -219,6 +239,7 @@ pub(super) async fn snapshot(server: &Server, namespace: &str) -> Vec<Vec<u8>> {
         ("ConfigService/GetEffectiveConfig", pb::GetEffectiveConfigRequest::default().encode_to_vec()),
         ("SafetyService/ListDecisions", decisions.encode_to_vec()),
         ("AuthService/ListApiKeys", pb::ListApiKeysRequest::default().encode_to_vec()),
+        ("WorkflowService/ListWorkflows", workflows.encode_to_vec()),
     ];
     let mut found = Vec::new();
     for (method, message) in asked {
