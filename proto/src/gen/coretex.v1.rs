@@ -9132,6 +9132,20 @@ pub enum ErrorReason {
     ApprovalExpired = 226,
     /// Warning: without a login votes cannot be told apart, and all of them count as one.
     AnonymousVote = 227,
+    /// NOT_FOUND: there is no such run.
+    RunNotFound = 260,
+    /// FAILED_PRECONDITION: the run is over, or about to be; nothing can be changed.
+    RunEnded = 261,
+    /// RESOURCE_EXHAUSTED: runs with the same concurrency key hold all places, and the workflow refuses more.
+    RunConcurrency = 262,
+    /// Failure type: a run took longer than its timeout.
+    RunTimeout = 263,
+    /// Failure type: a signal did not come in time.
+    SignalTimeout = 264,
+    /// INVALID_ARGUMENT: the input of a run breaks the schema of its workflow.
+    RunInputInvalid = 265,
+    /// FAILED_PRECONDITION: the run is still going on; it can be rerun once it is over.
+    RunNotEnded = 266,
     /// NOT_FOUND: there is no such API key, or the caller may not know of it.
     ApiKeyNotFound = 240,
     /// FAILED_PRECONDITION: the API key was revoked or has expired. Make a new one.
@@ -9250,6 +9264,13 @@ impl ErrorReason {
             Self::ApprovalRejected => "ERROR_REASON_APPROVAL_REJECTED",
             Self::ApprovalExpired => "ERROR_REASON_APPROVAL_EXPIRED",
             Self::AnonymousVote => "ERROR_REASON_ANONYMOUS_VOTE",
+            Self::RunNotFound => "ERROR_REASON_RUN_NOT_FOUND",
+            Self::RunEnded => "ERROR_REASON_RUN_ENDED",
+            Self::RunConcurrency => "ERROR_REASON_RUN_CONCURRENCY",
+            Self::RunTimeout => "ERROR_REASON_RUN_TIMEOUT",
+            Self::SignalTimeout => "ERROR_REASON_SIGNAL_TIMEOUT",
+            Self::RunInputInvalid => "ERROR_REASON_RUN_INPUT_INVALID",
+            Self::RunNotEnded => "ERROR_REASON_RUN_NOT_ENDED",
             Self::ApiKeyNotFound => "ERROR_REASON_API_KEY_NOT_FOUND",
             Self::ApiKeyEnded => "ERROR_REASON_API_KEY_ENDED",
             Self::SecretRefused => "ERROR_REASON_SECRET_REFUSED",
@@ -9359,6 +9380,13 @@ impl ErrorReason {
             "ERROR_REASON_APPROVAL_REJECTED" => Some(Self::ApprovalRejected),
             "ERROR_REASON_APPROVAL_EXPIRED" => Some(Self::ApprovalExpired),
             "ERROR_REASON_ANONYMOUS_VOTE" => Some(Self::AnonymousVote),
+            "ERROR_REASON_RUN_NOT_FOUND" => Some(Self::RunNotFound),
+            "ERROR_REASON_RUN_ENDED" => Some(Self::RunEnded),
+            "ERROR_REASON_RUN_CONCURRENCY" => Some(Self::RunConcurrency),
+            "ERROR_REASON_RUN_TIMEOUT" => Some(Self::RunTimeout),
+            "ERROR_REASON_SIGNAL_TIMEOUT" => Some(Self::SignalTimeout),
+            "ERROR_REASON_RUN_INPUT_INVALID" => Some(Self::RunInputInvalid),
+            "ERROR_REASON_RUN_NOT_ENDED" => Some(Self::RunNotEnded),
             "ERROR_REASON_API_KEY_NOT_FOUND" => Some(Self::ApiKeyNotFound),
             "ERROR_REASON_API_KEY_ENDED" => Some(Self::ApiKeyEnded),
             "ERROR_REASON_SECRET_REFUSED" => Some(Self::SecretRefused),

@@ -180,8 +180,8 @@ pub const API_KEY_OVERLAP_MAX: Span = Span::days(7);
 pub const RUN_VALUE_MAX: usize = PAYLOAD_MAX;
 /// A value of a run up to this many bytes stays in its record; a longer one is kept apart.
 pub const RUN_INLINE_MAX: usize = 4 << 10;
-/// Newest entries of a run's history that are kept in its record.
-pub const RUN_TAIL_MAX: usize = 64;
+/// Entries of a run's history that are moved out of its record together.
+pub const RUN_PIECE: usize = 64;
 /// History entries of one run; a run that reaches it is failed rather than grown for ever.
 pub const RUN_HISTORY_MAX: u64 = 1_000_000;
 /// A signal to a run, bytes of JSON.

@@ -71,7 +71,7 @@ impl Catalog {
     pub(crate) fn fill(&self, resources: &[Arc<Resource>]) {
         let is_head = |one: &&Arc<Resource>| one.kind == Kind::AuditHead;
         self.set_audit_head(resources.iter().find(is_head).cloned());
-        let is_ours = |one: &&Arc<Resource>| !is_head(one) && one.kind != Kind::Approval;
+        let is_ours = |one: &&Arc<Resource>| !is_head(one) && !matches!(one.kind, Kind::Approval | Kind::Run);
         let rows: Rows = resources.iter().filter(is_ours).map(|one| (one.key(), one.clone())).collect();
         self.configs.fill(&rows);
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rows);

@@ -24,6 +24,7 @@ mod redact;
 mod remote;
 mod retry;
 mod run;
+mod runs;
 mod sessions;
 mod shard;
 mod shared;
@@ -47,6 +48,7 @@ pub use policies::{
     Applied, Apply, Asked, BUILT_IN_BUNDLE, PolicyInfo, Simulated, carried_decision, differences,
 };
 pub use remote::{Question, RemoteKernel, Standing};
+pub use runs::{ItemsView, Rerun, RunPage, RunQuery, RunView, RunWatch, StartRun, StepView};
 pub use sessions::{Attached, Outbox, OutputPiece, SessionHandle, lease_hash};
 pub use topics::TopicView;
 pub use workflows::{ApplyWorkflow, TopicServed, Versioned, WorkflowApplied, WorkflowInfo};

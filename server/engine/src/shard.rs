@@ -8,7 +8,7 @@ use crate::events::refusal_of;
 use crate::mail::{Answer, Mail, ReplyTo, Submitted, Waiter};
 use crate::metrics::add;
 use crate::shared::Shared;
-use coretex_domain::{Job, JobKey, Reason, Refusal, Span, Time};
+use coretex_domain::{Job, JobKey, Reason, Refusal, Run, Span, Time};
 use coretex_kernel::input::{Effect, Input, Reply, Write as KernelWrite};
 use coretex_kernel::{Turn, View, decide, dispatch};
 use coretex_ports::{BoxFuture, Group, KeyRow, Outcome, Write};
@@ -53,8 +53,18 @@ struct Committing {
     writes: Vec<Write>,
     effects: Vec<Effect>,
     replies: Vec<Pending>,
+    /// Runs that changed, while anybody watches any.
+    runs: Vec<Arc<Run>>,
     /// Jobs that had left memory after this group.
     departed: u64,
+}
+
+/// What a turn leaves.
+struct Outgoing {
+    writes: Vec<Write>,
+    effects: Vec<Effect>,
+    replies: Vec<Pending>,
+    runs: Vec<Arc<Run>>,
 }
 
 /// A reply that waits for its group.
@@ -181,13 +191,18 @@ impl ShardLoop {
             add(&self.shared.metrics.invariant_violations, 1);
             tracing::error!(%illegal, "a decision asked for a move that table T does not allow; nothing was changed");
         }
+        for unfit in &finished.unfit {
+            add(&self.shared.metrics.invariant_violations, 1);
+            tracing::error!(%unfit, "a decision asked for an event that does not fit its run; nothing was changed");
+        }
         self.shared.open_jobs[self.who]
             .store(self.view.open_count() as u64, std::sync::atomic::Ordering::Relaxed);
         self.shared.pending_approvals[self.who]
             .store(self.view.pending_approvals() as u64, std::sync::atomic::Ordering::Relaxed);
         let replies = replies.into_iter().map(|p| self.resolve(p, &finished.effects)).collect();
+        let runs = if self.shared.run_watches.is_any() { runs_of(&finished.writes) } else { Vec::new() };
         rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
-        self.commit(rows, finished.effects, replies, now.wall);
+        self.commit(Outgoing { writes: rows, effects: finished.effects, replies, runs }, now.wall);
     }
 
     /// Replaces keys of new jobs by the records this group leaves.
@@ -214,12 +229,13 @@ impl ShardLoop {
         }
     }
 
-    fn commit(&mut self, writes: Vec<Write>, effects: Vec<Effect>, replies: Vec<Pending>, now: Time) {
+    fn commit(&mut self, Outgoing { writes, effects, replies, runs }: Outgoing, now: Time) {
         let mut committing = Committing {
             outcome: Outcome::Committed,
             writes: Vec::new(),
             effects,
             replies,
+            runs,
             departed: self.view.departed(),
         };
         if writes.is_empty() {
@@ -249,6 +265,7 @@ impl ShardLoop {
         self.shared.departed[self.who].store(done.departed, std::sync::atomic::Ordering::Release);
         self.count(&done);
         self.shared.events.publish(&done.writes);
+        self.shared.run_watches.tell(&done.runs);
         for pending in done.replies {
             self.answer(pending);
         }
@@ -316,6 +333,14 @@ impl ShardLoop {
                 Effect::Closed(one) => closed.push(one),
                 // The task that asks lives as long as the engine.
                 Effect::Judge(job) => drop(self.shared.to_judge.send(job)),
+                // These tasks live as long as the engine, and give up with it.
+                Effect::Evaluate(asked) => {
+                    drop(tokio::spawn(crate::runs::evaluate(self.shared.clone(), asked)));
+                }
+                Effect::LoadRun { namespace, run_id, .. } => {
+                    drop(tokio::spawn(crate::runs::load(self.shared.clone(), namespace, run_id)));
+                }
+                Effect::FreeSlot(key, holder) => self.shared.free_slot(&key, holder),
                 Effect::Ended(job) => {
                     for waiter in self.waiters.remove(&job.key()).unwrap_or_default() {
                         match waiter {
@@ -381,7 +406,13 @@ fn ended_jobs(effects: &[Effect]) -> FxHashMap<JobKey, &Arc<Job>> {
     for effect in effects {
         match effect {
             Effect::Ended(job) => drop(ended.insert(job.key(), job)),
-            Effect::Deliver { .. } | Effect::Stop { .. } | Effect::Closed(_) | Effect::Judge(_) => {}
+            Effect::Deliver { .. }
+            | Effect::Stop { .. }
+            | Effect::Closed(_)
+            | Effect::Judge(_)
+            | Effect::Evaluate(_)
+            | Effect::LoadRun { .. }
+            | Effect::FreeSlot(..) => {}
         }
     }
     ended
@@ -418,6 +449,14 @@ fn refuse_all(replies: Vec<Pending>, outcome: &Outcome) {
     }
 }
 
+fn runs_of(writes: &[KernelWrite]) -> Vec<Arc<Run>> {
+    let run = |write: &KernelWrite| match write {
+        KernelWrite::Run { run, .. } => Some(run.clone()),
+        _ => None,
+    };
+    writes.iter().filter_map(run).collect()
+}
+
 fn row_of(write: KernelWrite, now: Time) -> Write {
     match write {
         KernelWrite::Job { job, fresh } => Write::Job { job, fresh },
@@ -429,5 +468,6 @@ fn row_of(write: KernelWrite, now: Time) -> Write {
         KernelWrite::Topic(row) => Write::Topic(row),
         KernelWrite::Approval(approval) => Write::Resource(Arc::new(crate::approvals::row(&approval, now))),
         KernelWrite::Resource(row) => Write::Resource(row),
+        KernelWrite::Run { run, .. } => Write::Resource(Arc::new(run.to_resource())),
     }
 }

@@ -10,6 +10,7 @@ use crate::namespaces::Namespaces;
 use crate::output::Outputs;
 use crate::policies::force::InForce;
 use crate::remote::Link;
+use crate::runs::{Plans, Watches};
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 use crate::workflows::Definitions;
@@ -17,13 +18,16 @@ use coretex_domain::policy::Policy;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, Namespace, Reason, Refusal, ShardId, Span, Time};
 use coretex_kernel::Dispatcher;
-use coretex_kernel::dispatcher::Wake;
+use coretex_kernel::dispatcher::{Holder, LimitKey, Wake};
 use coretex_kernel::input::{Closed, Input};
 use coretex_ports::{Env, Store};
 use rustc_hash::FxHashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc};
+
+/// Sites of runs that are worked out at a time.
+const EVALUATIONS_MAX: usize = 64;
 
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
@@ -56,6 +60,10 @@ pub(crate) struct Shared {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) in_force: InForce,
     pub(crate) definitions: Definitions,
+    pub(crate) plans: Plans,
+    pub(crate) run_watches: Arc<Watches>,
+    /// Room for what runs ask to be worked out beside their loops.
+    pub(crate) evaluations: tokio::sync::Semaphore,
     pub(crate) remote: Link,
     /// Jobs a kernel elsewhere is to be asked about.
     pub(crate) to_judge: mpsc::UnboundedSender<Arc<Job>>,
@@ -159,6 +167,9 @@ impl Shared {
             namespaces,
             in_force: InForce::default(),
             definitions: Definitions::default(),
+            plans: Plans::default(),
+            run_watches: Arc::default(),
+            evaluations: tokio::sync::Semaphore::new(EVALUATIONS_MAX),
             remote: Link::default(),
             to_judge: parts.to_judge,
             audit: parts.audit,
@@ -233,6 +244,14 @@ impl Shared {
             for who in wake.loops {
                 self.nudges[who].push(Input::Work(vec![wake.topic.clone()]));
             }
+        }
+    }
+
+    /// A run gave its place back, and that is committed.
+    pub(crate) fn free_slot(&self, key: &LimitKey, holder: Holder) {
+        let waiting = self.dispatcher().free_slot(key, holder);
+        for who in waiting {
+            self.nudges[who].push(Input::SlotFree(key.clone()));
         }
     }
 

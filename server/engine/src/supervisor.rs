@@ -1,6 +1,7 @@
 //! Keeps the loops running: claims the store, fills the views, and does it again after a failure.
 
 use crate::mail::Mail;
+use crate::runs::Recovered;
 use crate::sessions;
 use crate::shard::{Exit, ShardLoop};
 use crate::shared::Shared;
@@ -37,7 +38,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mut mailboxes: Mailboxes, claim: Cl
                 None => return,
             },
         };
-        let loops = prepare(&shared, crate::config::complete(&shared, current).await);
+        let current = crate::config::complete(&shared, current).await;
+        // Workflows of open runs are looked up in it.
+        shared.catalog.fill(&current.resources);
+        let runs = crate::runs::gather(&shared, &current).await;
+        let loops = prepare(&shared, current, runs);
         let mut tasks = JoinSet::new();
         for (who, (shard_loop, mut mailbox)) in
             loops.into_iter().zip(std::mem::take(&mut mailboxes)).enumerate()
@@ -105,15 +110,14 @@ async fn reclaim(shared: &Arc<Shared>) -> Option<Claim> {
 }
 
 /// Fills one view per loop from what the store has.
-fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
+fn prepare(shared: &Arc<Shared>, claim: Claim, runs: Vec<Recovered>) -> Vec<ShardLoop> {
     // Time goes on from where the stored jobs left it, whatever the system clock says now.
     if let Some(newest) = claim.open.iter().map(|job| job.update_time).max() {
         shared.env.clock.raise(newest);
     }
     let now = shared.env.clock.now();
     let count = shared.mailboxes.len();
-    // Before the epoch: those who wait for it decide on what is filled in here.
-    shared.catalog.fill(&claim.resources);
+    // Before the epoch: those who wait for it decide on what the catalog was filled with.
     shared.namespaces.fill(shared, &claim.open);
     let is_reload = shared.epoch.swap(claim.epoch, Ordering::AcqRel) != 0;
     shared.set_tokens(Tokens::new(claim.secrets.clone()));
@@ -127,6 +131,7 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
     for job in claim.open {
         jobs[shared.loop_of(job.shard)].push(job);
     }
+    let mut runs = runs;
     let mut approvals = crate::approvals::pending(&claim.resources);
     let mut loops = Vec::with_capacity(count);
     for (who, jobs) in jobs.into_iter().enumerate() {
@@ -136,6 +141,9 @@ fn prepare(shared: &Arc<Shared>, claim: Claim) -> Vec<ShardLoop> {
             view.load_approval(approval);
         }
         recover(&mut view, &mut dispatcher, jobs, &claim.topics, now.wall);
+        for Recovered { run, rest } in runs.extract_if(.., |one| shared.loop_of(one.run.shard) == who) {
+            view.recover_run(&mut dispatcher, &run, rest);
+        }
         shared.open_jobs[who].store(view.open_count() as u64, Ordering::Relaxed);
         // Counts restart with the view: look-ups made before are stale by definition.
         shared.departed[who].store(view.departed(), Ordering::Release);

@@ -56,6 +56,9 @@ pub enum Decided {
     Output(Option<Arc<str>>),
 }
 
+/// What writing out one output may cost: it was paid for when it was made.
+const TAKE_OVER_COST_MAX: u32 = 100_000_000;
+
 type Outcome<T> = Result<T, Box<Trouble>>;
 
 // === impl Plan: what a site needs, and gives ===
@@ -128,6 +131,34 @@ impl Plan {
             }
         }
         Ok(None)
+    }
+
+    /// What runs with the same text share, if they share anything; worked out from the input and the labels of a run.
+    pub fn concurrency_key(&self, run: &Run, pieces: &Pieces) -> Outcome<Option<String>> {
+        let Some(concurrency) = &self.definition.concurrency else { return Ok(None) };
+        let stand = Stand { at: At { scope: 0, place: u32::MAX }, index: None };
+        let told = |fault: Fault| self.trouble(run, stand, &fault);
+        let facts = Facts::new(self, run, stand, &[], pieces).map_err(told)?;
+        let key = concurrency.key.text(&facts, &purse()).map_err(told)?;
+        match key.len() {
+            1..=KEY_LEN_MAX => Ok(Some(key)),
+            n => Err(told(Fault::limit(format!("concurrency.key: {n} bytes, 1..={KEY_LEN_MAX} wanted")))),
+        }
+    }
+
+    /// What a step of a run gave, as a later run takes it over.
+    pub fn output_of(&self, run: &Run, at: At, pieces: &Pieces) -> Outcome<Json> {
+        let told = |fault: Fault| self.trouble(run, Stand { at, index: None }, &fault);
+        let value = crate::facts::output_of(self, run, at, pieces).map_err(told)?;
+        let purse = Purse::new(TAKE_OVER_COST_MAX, TAKE_OVER_COST_MAX, "the outputs that are taken over");
+        value.to_json(&mut purse.meter()).map_err(told)
+    }
+
+    /// The pieces the output of a step is made of.
+    pub fn pieces_of_output(&self, run: &Run, at: At) -> Vec<Piece> {
+        let mut found = Vec::new();
+        crate::facts::pieces_of(self, run, at, &mut found);
+        found
     }
 
     fn trouble(&self, run: &Run, stand: Stand, fault: &Fault) -> Box<Trouble> {

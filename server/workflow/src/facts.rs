@@ -77,7 +77,7 @@ pub(crate) fn needed(plan: &Plan, run: &Run, stand: Stand, reads: &[Read]) -> Ve
 }
 
 /// What the output of a step is made of.
-fn pieces_of(plan: &Plan, run: &Run, at: At, found: &mut Vec<Piece>) {
+pub(crate) fn pieces_of(plan: &Plan, run: &Run, at: At, found: &mut Vec<Piece>) {
     let Some(step) = run.step(at).filter(|step| step.state == StepState::Succeeded) else { return };
     if step.more.as_ref().is_some_and(|more| more.output.is_some()) {
         return found.push(Piece::Step(at));
@@ -238,7 +238,12 @@ fn step_value<'a>(
 }
 
 /// What a step gave: null unless it succeeded.
-fn output_of<'a>(plan: &'a Plan, run: &'a Run, at: At, pieces: &'a Pieces) -> Result<Value<'a>, Fault> {
+pub(crate) fn output_of<'a>(
+    plan: &'a Plan,
+    run: &'a Run,
+    at: At,
+    pieces: &'a Pieces,
+) -> Result<Value<'a>, Fault> {
     let Some(step) = run.step(at).filter(|step| step.state == StepState::Succeeded) else {
         return Ok(Value::Null);
     };

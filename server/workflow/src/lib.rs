@@ -25,6 +25,7 @@ pub mod decide;
 mod draw;
 mod expression;
 mod facts;
+mod input;
 mod library;
 pub mod limits;
 pub mod model;

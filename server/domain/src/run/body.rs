@@ -11,38 +11,38 @@ use std::sync::Arc;
 /// Version of what is written here. Every release reads every earlier one.
 const VERSION: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Body {
     v: u32,
     workflow: Arc<str>,
     version: u64,
     input: Value,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     labels: Vec<(Arc<str>, Arc<str>)>,
     #[serde(default)]
     actor: Arc<str>,
     fingerprint: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     deadline: Option<Time>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     concurrency: Option<(Arc<str>, u32)>,
     #[serde(default)]
     has_config: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     lineage: Option<Lineage>,
     phase: Phase,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     ending: Option<Closing>,
     scopes: Vec<Scope>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     undoable: Vec<(At, Option<u32>)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     undoing: Option<(At, Option<u32>)>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     signals: Vec<(u64, Signal)>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     signal_ids: Vec<Arc<str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     output: Option<Value>,
     working: u32,
     waiting: u32,
@@ -51,35 +51,74 @@ struct Body {
     history: Vec<Entry>,
 }
 
+/// The same, borrowed to be written.
+#[derive(Serialize)]
+struct Written<'a> {
+    v: u32,
+    workflow: &'a str,
+    version: u64,
+    input: &'a Value,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    labels: &'a [(Arc<str>, Arc<str>)],
+    actor: &'a str,
+    fingerprint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: &'a Option<(Arc<str>, u32)>,
+    has_config: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lineage: &'a Option<Lineage>,
+    phase: Phase,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending: &'a Option<Closing>,
+    scopes: &'a [Scope],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    undoable: &'a [(At, Option<u32>)],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undoing: Option<(At, Option<u32>)>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    signals: &'a [(u64, Signal)],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    signal_ids: &'a [Arc<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: &'a Option<Value>,
+    working: u32,
+    waiting: u32,
+    start_time: Option<Time>,
+    end_time: Option<Time>,
+    history: &'a [Entry],
+}
+
 impl Run {
     /// The resource it is kept as.
     pub fn to_resource(&self) -> Resource {
         let plea = &self.plea;
-        let body = Body {
+        let body = Written {
             v: VERSION,
-            workflow: plea.workflow.clone(),
+            workflow: &plea.workflow,
             version: plea.version,
-            input: plea.input.clone(),
-            labels: plea.labels.clone(),
-            actor: plea.actor.clone(),
+            input: &plea.input,
+            labels: &plea.labels,
+            actor: &plea.actor,
             fingerprint: format!("{:032x}", plea.fingerprint),
             deadline: plea.deadline,
-            concurrency: plea.concurrency.clone(),
+            concurrency: &plea.concurrency,
             has_config: plea.has_config,
-            lineage: plea.lineage.clone(),
+            lineage: &plea.lineage,
             phase: self.phase,
-            ending: self.ending.clone(),
-            scopes: self.scopes.clone(),
-            undoable: self.undoable.clone(),
+            ending: &self.ending,
+            scopes: &self.scopes,
+            undoable: &self.undoable,
             undoing: self.undoing,
-            signals: self.signals.clone(),
-            signal_ids: self.signal_ids.clone(),
-            output: self.output.clone(),
+            signals: &self.signals,
+            signal_ids: &self.signal_ids,
+            output: &self.output,
             working: self.working,
             waiting: self.waiting,
             start_time: self.start_time,
             end_time: self.end_time,
-            history: self.history.clone(),
+            history: &self.history,
         };
         Resource {
             kind: Kind::Run,
@@ -152,7 +191,7 @@ pub enum Part {
     Items(At),
     /// The output of a step that is no job.
     Step(At),
-    /// History from this entry on.
+    /// Older history: piece `n` holds the entries after `n` times [`RUN_PIECE`](crate::limits::RUN_PIECE).
     History(u64),
 }
 
@@ -165,7 +204,7 @@ impl Part {
             Part::Config => format!("{run}/config"),
             Part::Items(at) => format!("{run}/items/{}.{}", at.scope, at.place),
             Part::Step(at) => format!("{run}/output/{}.{}", at.scope, at.place),
-            Part::History(first) => format!("{run}/history/{first:012}"),
+            Part::History(piece) => format!("{run}/history/{piece:012}"),
         }
         .into()
     }

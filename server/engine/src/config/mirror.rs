@@ -144,6 +144,11 @@ impl Snapshot {
 // === impl Submitting ===
 
 impl Submitting {
+    /// True if some configuration is set for a step of this name.
+    pub(crate) fn names_step(&self, id: &str) -> bool {
+        self.answers.named[2].contains(id)
+    }
+
     /// The configuration of one job; none where none of its layers has any.
     pub(crate) fn for_job(&self, spec: &Spec) -> Result<Option<Arc<Applied>>, Refusal> {
         let chain = match &spec.options {

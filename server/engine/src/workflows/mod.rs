@@ -1,7 +1,7 @@
 //! The façade for workflows: what there is, in which versions, and who serves their topics.
 
 mod change;
-mod definitions;
+pub(crate) mod definitions;
 mod rows;
 
 pub use change::{ApplyWorkflow, WorkflowApplied};

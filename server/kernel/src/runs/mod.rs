@@ -27,7 +27,7 @@ use crate::dispatcher::LimitKey;
 use crate::input::{Configs, Write};
 use crate::{Dispatcher, Turn, View};
 use bytes::Bytes;
-use coretex_domain::limits::{RETENTION_DEFAULT, RUN_TAIL_MAX};
+use coretex_domain::limits::{RETENTION_DEFAULT, RUN_PIECE};
 use coretex_domain::run::{At, Event, Part, RunKey, StepState, body::history_to_body};
 use coretex_domain::{JobKey, Namespace, Resource, Run, RunId, Time};
 use coretex_workflow::{Piece, Plan, Site};
@@ -35,8 +35,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Entries of a history that are moved out of a record together.
-const PIECE_ENTRIES_MAX: usize = 512;
 /// A result up to this many bytes stays at hand for the steps that follow.
 const AT_HAND_MAX: usize = 4 << 10;
 /// What one run keeps at hand of these.
@@ -121,18 +119,15 @@ pub(crate) fn file(view: &mut View, turn: &mut Turn) -> Vec<Write> {
     writes
 }
 
-/// Older entries become a part of their own, so that the record stays short.
+/// Older entries become parts of their own, so that the record stays short.
 fn move_history(view: &mut View, key: RunKey, turn: &mut Turn) {
     let Some(open) = view.runs.open.get_mut(&key) else { return };
-    if open.run.history.len() < 2 * RUN_TAIL_MAX {
-        return;
-    }
-    let run = Arc::make_mut(&mut open.run);
-    let moved: Vec<_> = run.history.drain(..run.history.len() - RUN_TAIL_MAX).collect();
-    for piece in moved.chunks(PIECE_ENTRIES_MAX) {
-        let first = piece.first().map_or(0, |entry| entry.seq);
-        let body = history_to_body(piece);
-        turn.rows.push(Write::Resource(Arc::new(part(run, &Part::History(first), turn.now.wall, body))));
+    while open.run.history.len() >= 2 * RUN_PIECE {
+        let run = Arc::make_mut(&mut open.run);
+        let moved: Vec<_> = run.history.drain(..RUN_PIECE).collect();
+        let piece = moved.first().map_or(0, |entry| (entry.seq - 1) / RUN_PIECE as u64);
+        let body = history_to_body(&moved);
+        turn.rows.push(Write::Resource(Arc::new(part(run, &Part::History(piece), turn.now.wall, body))));
     }
 }
 
