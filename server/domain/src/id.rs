@@ -213,7 +213,7 @@ fn encode32(mut value: u128, into: &mut [u8]) {
     }
 }
 
-fn decode32(text: &str) -> Option<u128> {
+pub(crate) fn decode32(text: &str) -> Option<u128> {
     if text.len() != MADE_LEN {
         return None;
     }

@@ -337,8 +337,11 @@ impl ShardLoop {
                 Effect::Evaluate(asked) => {
                     drop(tokio::spawn(crate::runs::evaluate(self.shared.clone(), asked)));
                 }
-                Effect::LoadRun { namespace, run_id, .. } => {
+                Effect::LoadRun { namespace, run_id } => {
                     drop(tokio::spawn(crate::runs::load(self.shared.clone(), namespace, run_id)));
+                }
+                Effect::CancelRun { namespace, run_id } => {
+                    drop(tokio::spawn(crate::runs::take_place(self.shared.clone(), namespace, run_id)));
                 }
                 Effect::FreeSlot(key, holder) => self.shared.free_slot(&key, holder),
                 Effect::Ended(job) => {
@@ -412,6 +415,7 @@ fn ended_jobs(effects: &[Effect]) -> FxHashMap<JobKey, &Arc<Job>> {
             | Effect::Judge(_)
             | Effect::Evaluate(_)
             | Effect::LoadRun { .. }
+            | Effect::CancelRun { .. }
             | Effect::FreeSlot(..) => {}
         }
     }

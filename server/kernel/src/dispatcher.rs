@@ -149,6 +149,11 @@ impl Dispatcher {
         self.members.insert(session.session_id, Member { session, lanes, is_schedulable: true });
     }
 
+    /// True while a session may be lent credit: it joined, and has not left since.
+    pub fn has_joined(&self, session: SessionId) -> bool {
+        self.members.contains_key(&session)
+    }
+
     /// Takes in the next stream of a session with the credit it had used so far, per lane. What was granted beyond
     /// that is granted anew by the worker.
     pub fn rejoin(

@@ -511,7 +511,9 @@ pub enum Effect {
     /// Work out something of a run.
     Evaluate(Box<Evaluate>),
     /// Bring a run back that waited in the store.
-    LoadRun { namespace: Namespace, run: RunKey, run_id: RunId },
+    LoadRun { namespace: Namespace, run_id: RunId },
+    /// Cancel a run that is not in memory, because a newer one takes its place.
+    CancelRun { namespace: Namespace, run_id: RunId },
     /// A run gave its place back.
     FreeSlot(LimitKey, Holder),
     /// Events for watchers come from the writes; this tells waiters that a job has ended.

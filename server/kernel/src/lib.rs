@@ -22,6 +22,6 @@ mod view;
 pub use dispatcher::Dispatcher;
 pub use input::{Effect, Input, Reply, Write};
 pub use path::{decide, dispatch};
-pub use runs::value_of;
+pub use runs::{TAKEN, value_of};
 pub use turn::{Finished, Turn};
 pub use view::{Footprint, Retentions, View};

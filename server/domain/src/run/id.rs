@@ -20,7 +20,14 @@ pub struct RunKey(pub u128);
 impl RunId {
     /// Makes an id from a time, 74 bits of chance and a shard.
     pub fn make(time_ms: u64, chance: u128, shard: ShardId) -> RunId {
-        let made = JobId::make(time_ms, chance, shard).to_string();
+        match JobId::make(time_ms, chance, shard) {
+            JobId::Made(uuid) => RunId::of_uuid(uuid),
+            JobId::Named(name) => RunId(name),
+        }
+    }
+
+    fn of_uuid(uuid: u128) -> RunId {
+        let made = JobId::Made(uuid).to_string();
         RunId(format!("run_{}", made.trim_start_matches("job_")).into())
     }
 
@@ -51,8 +58,17 @@ impl RunId {
         JobId::Named(self.0.clone()).shard(namespace)
     }
 
+    /// True for ids as the server makes them. No client chooses such a one.
+    pub fn is_made(&self) -> bool {
+        self.uuid().is_some()
+    }
+
+    fn uuid(&self) -> Option<u128> {
+        crate::id::decode32(self.0.strip_prefix("run_")?)
+    }
+
     pub fn key(&self, namespace: &Namespace) -> RunKey {
-        RunKey(JobId::Named(self.0.clone()).key(namespace).0)
+        RunKey(self.uuid().unwrap_or_else(|| JobId::Named(self.0.clone()).key(namespace).0))
     }
 
     /// The job of one of its steps. `path` is what comes after the id and a colon.
@@ -94,6 +110,12 @@ impl fmt::Debug for RunId {
 // === impl RunKey ===
 
 impl RunKey {
+    /// The id it was made of, if the server made that.
+    pub fn id(self) -> Option<RunId> {
+        let version = (self.0 >> 76) & 0xf;
+        (version == 7).then(|| RunId::of_uuid(self.0))
+    }
+
     /// Where the run holds a slot, as if it were a job.
     pub fn as_holder(self) -> JobKey {
         JobKey(self.0)
@@ -116,6 +138,9 @@ mod tests {
         let chosen = RunId::parse("run_nightly-7").unwrap();
         assert_eq!(chosen.job("a").shard(&namespace), chosen.shard(&namespace));
         assert_eq!(RunId::of_job(&JobId::Named("order-1".into())), None);
+        assert_eq!(made.key(&namespace).id(), Some(made.clone()));
+        assert_eq!((made.is_made(), chosen.is_made(), chosen.key(&namespace).id()), (true, false, None));
+        assert_ne!(chosen.key(&namespace), chosen.key(&Namespace::new("other")));
         for bad in ["", "run_", "job_1", "run_A", "run_a b", "run_a:b", &format!("run_{}", "x".repeat(61))] {
             assert!(RunId::parse(bad).is_err(), "{bad:?}");
         }

@@ -49,6 +49,19 @@ impl Engine {
     }
 }
 
+/// Cancels a run for a newer one.
+pub(crate) async fn take_place(shared: Arc<Shared>, namespace: Namespace, run_id: RunId) {
+    let input = || Input::CancelRun {
+        namespace: namespace.clone(),
+        run_id: run_id.clone(),
+        reason: coretex_kernel::TAKEN.into(),
+        actor: "system:run".into(),
+    };
+    if let Err(refusal) = change(&shared, &namespace, &run_id, input).await {
+        tracing::warn!(%refusal, run = %run_id, "a run could not be cancelled for a newer one, which waits on");
+    }
+}
+
 pub(super) async fn signal(
     shared: &Arc<Shared>,
     namespace: &Namespace,

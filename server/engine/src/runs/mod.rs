@@ -16,6 +16,7 @@ pub use start::StartRun;
 pub use view::{ItemsView, RunView, StepView};
 pub use watch::RunWatch;
 
+pub(crate) use change::take_place;
 pub(crate) use evaluate::{evaluate, load};
 pub(crate) use recover::{Recovered, gather};
 pub(crate) use watch::Watches;

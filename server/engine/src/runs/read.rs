@@ -40,7 +40,12 @@ pub struct RunPage {
 
 impl Engine {
     /// A run as it stands; with input and output if wanted.
-    pub async fn get_run(&self, namespace: &Namespace, id: &RunId, in_full: bool) -> Result<RunView, Refusal> {
+    pub async fn get_run(
+        &self,
+        namespace: &Namespace,
+        id: &RunId,
+        in_full: bool,
+    ) -> Result<RunView, Refusal> {
         let run = stored(&self.shared, namespace, id).await?.ok_or_else(|| not_found(id))?;
         self.view_run(run, in_full).await
     }

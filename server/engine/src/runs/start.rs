@@ -62,6 +62,10 @@ pub(crate) async fn start(
     asked: StartRun,
     request_id: &str,
 ) -> Result<(RunView, bool), Refusal> {
+    if asked.run_id.as_ref().is_some_and(RunId::is_made) {
+        let message = "looks like an id the server makes; choose another, as run_nightly-7";
+        return Err(Refusal::field("run_id", message));
+    }
     let plan = plan(shared, &caller.namespace, &asked.workflow, asked.version).await?;
     let input = input_of(&plan, &asked.input)?;
     let ready = Ready { plan, input, kept: Vec::new(), lineage: None };

@@ -28,6 +28,7 @@ pub(crate) async fn poll(shared: &Arc<Shared>, poll: Poll) -> Result<Polled, Ref
     let stay = find_or_open(shared, &poll).await?;
     let session = stay.session();
     stay.seen(shared.env.clock.now());
+    join(shared, &stay).await?;
     let mut outbox = OutboxLoan::new(shared, &stay)?;
     grant(shared, &stay, poll.max_jobs);
     let until = shared.env.clock.now().mono + poll.timeout;
@@ -102,9 +103,26 @@ async fn find_or_open(shared: &Arc<Shared>, poll: &Poll) -> Result<Arc<Stay>, Re
     }
     attach::replace_older(shared, &hello)?;
     let session = Arc::new(attach::new_session(shared, &hello, true));
-    let stay = attach::open(shared, session.clone()).await?;
-    shared.dispatcher().join(session, &FxHashMap::default());
-    Ok(stay)
+    attach::open(shared, session).await
+}
+
+/// A session that was just opened, or that the store had when the node started or was loaded again, is not among those
+/// that get work yet; nor is one whose first call was dropped half-way.
+/// What it was handed before and has not started never reached it: it goes to whoever asks next.
+async fn join(shared: &Arc<Shared>, stay: &Stay) -> Result<(), Refusal> {
+    let session = stay.session();
+    let id = session.session_id;
+    if shared.dispatcher().has_joined(id) {
+        return Ok(());
+    }
+    for who in 0..shared.mailboxes.len() {
+        crate::tell(shared, who, Input::ReturnLeases { session: id, with_started: false }).await?;
+    }
+    let mut dispatcher = shared.dispatcher();
+    if !dispatcher.has_joined(id) {
+        dispatcher.join(session, &FxHashMap::default());
+    }
+    Ok(())
 }
 
 /// The receiving end of a polling session waits in the session between calls; one call at a time has it. A call

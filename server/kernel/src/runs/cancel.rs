@@ -2,7 +2,7 @@
 
 use super::close;
 use crate::dispatcher::LimitKey;
-use crate::input::Reply;
+use crate::input::{Effect, Reply};
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::run::{Closing, RunState, Trouble};
 use coretex_domain::{Namespace, RunId, RunKey};
@@ -32,18 +32,23 @@ fn stop(view: &mut View, key: RunKey, reason: Arc<str>, actor: Arc<str>, turn: &
     close::end_early(view, key, Closing { state: RunState::Cancelled, error, actor }, turn);
 }
 
+/// Why a run ends for a newer one.
+pub const TAKEN: &str = "a newer run with the same concurrency key takes its place";
+
 /// The oldest run that holds a place of the key ends for a newer one.
 pub(super) fn make_room(view: &mut View, dispatcher: &Dispatcher, slot: &LimitKey, turn: &mut Turn) {
-    let holders = dispatcher.holders(slot);
-    let ours = holders.iter().filter_map(|holder| view.run(RunKey(holder.job.0)));
-    let oldest = ours.filter(|open| open.run.ending.is_none()).min_by_key(|open| open.run.create_time);
-    if let Some(key) = oldest.map(|open| open.run.key()) {
-        stop(
-            view,
-            key,
-            "a newer run with the same concurrency key takes its place".into(),
-            "system:run".into(),
-            turn,
-        );
+    // Keys of runs sort by the time they were made.
+    let mut holders: Vec<RunKey> =
+        dispatcher.holders(slot).iter().map(|holder| RunKey(holder.job.0)).collect();
+    holders.sort_unstable();
+    for key in holders {
+        if let Some(parked) = view.runs.parked.get(&key) {
+            let namespace = parked.namespace().clone();
+            let effect = parked.id(key).map(|run_id| Effect::CancelRun { namespace, run_id });
+            return turn.effects.extend(effect);
+        }
+        if view.run(key).is_some_and(|open| open.run.ending.is_none()) {
+            return stop(view, key, TAKEN.into(), "system:run".into(), turn);
+        }
     }
 }

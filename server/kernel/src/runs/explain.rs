@@ -15,7 +15,7 @@ pub(crate) fn explain(
     view: &mut View,
     dispatcher: &Dispatcher,
     (namespace, run_id): (&Namespace, &RunId),
-    turn: &Turn,
+    turn: &mut Turn,
 ) -> Reply {
     let key = run_id.key(namespace);
     let Some(open) = view.run(key).filter(|open| open.run.plea.namespace == *namespace) else {
@@ -49,6 +49,8 @@ pub(crate) fn explain(
         Some(first) => format!("{}: {}", run.state(), first.message),
         None => format!("{}: its steps go on", run.state()),
     };
+    // It may leave memory again.
+    turn.touch_run(key, 0);
     Reply::Explained(Explanation { summary, causes })
 }
 

@@ -6,7 +6,7 @@ use crate::dispatcher::{Holder, LimitKey};
 use crate::input::{LoadRun, Reply};
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::run::{At, Phase, Work};
-use coretex_domain::{Run, RunKey, Span, Time};
+use coretex_domain::{Namespace, Run, RunId, RunKey, Span, Time};
 use std::sync::Arc;
 
 /// A run that goes on sooner than this stays in memory.
@@ -39,17 +39,35 @@ pub(crate) fn park(view: &mut View, key: RunKey) {
 fn parked(run: &Run, due: Time) -> Parked {
     Parked {
         namespace: run.plea.namespace.clone(),
-        run_id: run.plea.id.clone(),
+        chosen: (!run.id().is_made()).then(|| run.id().as_str().into()),
         due,
-        revision: run.revision,
+        revision: low(run.revision),
         is_called: false,
+    }
+}
+
+/// Enough of a revision to tell it from those around it.
+fn low(revision: u64) -> u32 {
+    (revision & u64::from(u32::MAX)) as u32
+}
+
+impl Parked {
+    pub(super) fn id(&self, key: RunKey) -> Option<RunId> {
+        match &self.chosen {
+            Some(name) => RunId::parse(name).ok(),
+            None => key.id(),
+        }
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 }
 
 /// A run comes back that was left to the store.
 pub(crate) fn load(view: &mut View, dispatcher: &mut Dispatcher, load: LoadRun, turn: &mut Turn) -> Reply {
     let key = load.run.key();
-    let is_it = view.runs.parked.get(&key).is_some_and(|parked| parked.revision == load.run.revision);
+    let is_it = view.runs.parked.get(&key).is_some_and(|parked| parked.revision == low(load.run.revision));
     if !is_it {
         return Reply::None;
     }
@@ -57,7 +75,8 @@ pub(crate) fn load(view: &mut View, dispatcher: &mut Dispatcher, load: LoadRun, 
         view.runs.timers.remove(&(parked.due, key));
     }
     view.runs.open.insert(key, OpenRun::new(load.run, load.plan, load.configs));
-    turn.touch_run(key, 0);
+    // It stays until whoever wanted it has looked at it.
+    view.set_run_timer(key);
     resume(view, key, turn);
     wait::ring(view, key, turn);
     advance::advance(view, dispatcher, key, turn);

@@ -15,6 +15,7 @@ mod settle;
 mod start;
 mod wait;
 
+pub use cancel::TAKEN;
 pub(crate) use cancel::cancel;
 pub(crate) use decide::evaluated;
 pub use decide::value_of;
@@ -77,9 +78,10 @@ pub(crate) struct OpenRun {
 #[derive(Debug)]
 pub(crate) struct Parked {
     namespace: Namespace,
-    run_id: RunId,
+    /// The id of one a client named; any other is in its key.
+    chosen: Option<Box<str>>,
     due: Time,
-    revision: u64,
+    revision: u32,
     is_called: bool,
 }
 
@@ -108,7 +110,10 @@ pub(crate) fn file(view: &mut View, turn: &mut Turn) -> Vec<Write> {
         move_history(view, key, turn);
         let Some(open) = view.runs.open.get(&key) else { continue };
         let run = open.run.clone();
-        writes.push(Write::Run { run: run.clone(), fresh });
+        // One that was only looked at has nothing to write.
+        if fresh > 0 {
+            writes.push(Write::Run { run: run.clone(), fresh });
+        }
         if run.is_over() {
             view.remove_run(key);
         } else {
@@ -163,7 +168,7 @@ impl View {
         }
     }
 
-    fn set_run_timer(&mut self, key: RunKey) {
+    pub(crate) fn set_run_timer(&mut self, key: RunKey) {
         let Some(open) = self.runs.open.get_mut(&key) else { return };
         let due = open.run.next_due().unwrap_or(Time::NEVER);
         if open.timer == due {

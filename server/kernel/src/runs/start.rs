@@ -20,7 +20,7 @@ pub(crate) fn start(
     turn: &mut Turn,
 ) -> Reply {
     let key = start.plea.id.key(&start.plea.namespace);
-    if let Some(open) = view.run(key) {
+    if let Some(open) = view.run(key).filter(|open| open.run.plea.namespace == start.plea.namespace) {
         return Reply::Started(same(&open.run, &start).map(|run| (run, true)));
     }
     if view.has_run(key) {

@@ -22,8 +22,8 @@ pub(crate) fn tick(view: &mut View, dispatcher: &mut Dispatcher, turn: &mut Turn
         view.runs.timers.remove(&(at, key));
         if let Some(parked) = view.runs.parked.get_mut(&key) {
             if !std::mem::replace(&mut parked.is_called, true) {
-                let (namespace, run_id) = (parked.namespace.clone(), parked.run_id.clone());
-                turn.effects.push(Effect::LoadRun { namespace, run: key, run_id });
+                let namespace = parked.namespace().clone();
+                turn.effects.extend(parked.id(key).map(|run_id| Effect::LoadRun { namespace, run_id }));
             }
             continue;
         }
