@@ -25,6 +25,7 @@ pub mod testing;
 mod time;
 mod verdict;
 mod worker;
+mod workflow;
 
 pub use api_key::*;
 pub use approval::*;
@@ -49,3 +50,4 @@ pub use secret::Secret;
 pub use spawn::{Child, Spawn};
 pub use verdict::{Cancelled, ErrorExt, HandlerError, Release, RetryAfter, Terminal};
 pub use worker::{EndedBy, Server, Worker, WorkerBuilder, WorkerHandle, WorkerReport};
+pub use workflow::*;

@@ -79,6 +79,12 @@ impl Raw {
         v1::topic_service_client::TopicServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `WorkflowService`.
+    pub fn workflows(&self) -> v1::workflow_service_client::WorkflowServiceClient<Wire> {
+        v1::workflow_service_client::WorkflowServiceClient::new(self.wire())
+            .max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `ConfigService`.
     pub fn configs(&self) -> v1::config_service_client::ConfigServiceClient<Wire> {
         v1::config_service_client::ConfigServiceClient::new(self.wire())

@@ -11,6 +11,7 @@ mod list;
 mod submit;
 mod submit_stream;
 mod watch;
+mod workflows;
 
 pub use connect::{ClientBuilder, DEFAULT_ADDR};
 pub use list::{ListRequest, Page};

@@ -65,7 +65,7 @@ enum Command {
     /// Configuration in layers: system, org, team, workflow, step
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Graphs of steps: check them and draw them
+    /// Graphs of steps: check them, draw them, keep them on a server
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
     /// How kinds of work are run
@@ -154,7 +154,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Version => shown::line(format!("coretex {}", env!("CARGO_PKG_VERSION"))),
         Command::DemoHandler(command) => demo::handle(command),
         Command::Policy(command) => policy::run(command, &client),
-        Command::Workflow(command) => workflow::run(command, client.output),
+        Command::Workflow(command) => workflow::run(command, &client),
         Command::Dev(args) => server::dev(*args),
         Command::Server(args) => server::server(*args),
         Command::Safety(command) => server::safety(command),
@@ -178,8 +178,8 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version
-        | Command::Workflow(_)
         | Command::DemoHandler(_) => true,
+        Command::Workflow(command) => command.is_serverless(),
         Command::Admin(command) => command.is_serverless(),
         Command::Policy(command) => command.is_serverless(),
         Command::Job(_)

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 /// Versions kept.
 const KEPT_MAX: usize = 256;
-/// Bytes of their texts; in memory a definition is about ten times its text.
+/// Bytes of their texts; in memory a definition takes several times as much.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 /// A longer text is not read on the threads that serve calls.
 const AT_HAND_BYTES_MAX: usize = 16 << 10;

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// Versions read from the store at a time.
 const STEP: u64 = 16;
+/// Topics looked up while the dispatcher is held.
+const AT_A_TIME: usize = 256;
 /// Bytes of texts after which a page of versions ends.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -188,12 +190,18 @@ impl Engine {
     /// Who serves the topics of a workflow now.
     pub fn served_topics(&self, namespace: &Namespace, topics: &[Arc<str>]) -> Vec<TopicServed> {
         let declared = declared_topics(&self.shared, namespace);
-        let dispatcher = self.shared.dispatcher();
-        let served = |topic: &Arc<str>| TopicServed {
-            topic: topic.clone(),
-            workers: dispatcher.workers_of(&TopicKey { namespace: namespace.clone(), topic: topic.clone() }),
-            is_unknown: declared.as_ref().is_some_and(|known| !known.contains(topic)),
-        };
-        topics.iter().map(served).collect()
+        let key = |topic: &Arc<str>| TopicKey { namespace: namespace.clone(), topic: topic.clone() };
+        let keys: Vec<TopicKey> = topics.iter().map(key).collect();
+        let mut served = Vec::with_capacity(keys.len());
+        // Loops wait for the dispatcher: it is held for a few at a time.
+        for some in keys.chunks(AT_A_TIME) {
+            let dispatcher = self.shared.dispatcher();
+            served.extend(some.iter().map(|key| TopicServed {
+                topic: key.topic.clone(),
+                workers: dispatcher.workers_of(key),
+                is_unknown: declared.as_ref().is_some_and(|known| !known.contains(&key.topic)),
+            }));
+        }
+        served
     }
 }

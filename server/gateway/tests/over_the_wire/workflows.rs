@@ -2,6 +2,7 @@
 
 use crate::running_server::{Server, reason};
 use coretex_contract::v1 as pb;
+use coretex_contract::v1::namespace_service_client::NamespaceServiceClient;
 use coretex_contract::v1::workflow_service_client::WorkflowServiceClient;
 use coretex_contract::{Duration, Struct, Value, value};
 use coretex_gateway::GatewaySettings;
@@ -220,6 +221,32 @@ async fn a_check_tells_mistakes_and_who_serves_what_as_an_answer() {
 }
 
 #[tokio::test]
+async fn topics_that_must_be_declared_first_are_told() {
+    let server = Server::start().await;
+    let request = pb::CreateNamespaceRequest {
+        namespace: "strict".into(),
+        settings: Some(pb::NamespaceSettings { topics_declared: true, ..Default::default() }),
+        request_id: String::new(),
+    };
+    let mut namespaces = NamespaceServiceClient::new(server.channel.clone());
+    namespaces.create_namespace(request).await.expect("created");
+    let inside = |name: &str| name.parse::<tonic::metadata::MetadataValue<_>>().expect("a header");
+    let topic = pb::UpdateTopicRequest { topic: "job.echo".into(), ..Default::default() };
+    let mut declare = Request::new(topic);
+    declare.metadata_mut().insert("coretex-namespace", inside("strict"));
+    server.topics().update_topic(declare).await.expect("declared");
+    let source = Some(pb::validate_workflow_request::Source::Yaml(FIRST.into()));
+    let mut request = Request::new(pb::ValidateWorkflowRequest { source, drawing: 0 });
+    request.metadata_mut().insert("coretex-namespace", inside("strict"));
+    let found = client(&server).validate_workflow(request).await.expect("answered").into_inner();
+    let told: Vec<&str> = found.warnings.iter().map(|one| one.message.as_str()).collect();
+    assert!(found.valid && told.len() == 2, "{told:?}");
+    assert!(told[0].starts_with("no worker serves topic job.echo"), "{told:?}");
+    assert!(told[1].starts_with("topic job.fetch is not declared"), "{told:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_deleted_workflow_keeps_its_versions_and_comes_back_with_the_next_number() {
     let server = Server::start().await;
     applied(&server, yaml(FIRST)).await;
@@ -341,23 +368,19 @@ async fn what_a_message_cannot_say_is_refused_and_its_text_can_be_had() {
     let asked = pb::GetWorkflowRequest { workflow: "exact".into(), ..Default::default() };
     let found = client(&server).get_workflow(asked).await.expect("found").into_inner().workflow;
     assert_eq!(found.expect("a workflow").yaml, text);
-    // Nested deeper than a message may be.
-    let deep = (0..32).fold("[{ id: x, topic: job.a }]".to_owned(), |steps, n| {
-        format!("[{{ id: g{n}, parallel: {steps} }}]")
-    });
-    let deep = format!(
-        "name: deep\nsteps: {}\n",
-        deep.strip_prefix("[{ id: g31, parallel: ")
-            .and_then(|s| s.strip_suffix(" }]"))
-            .expect("a group less")
-    );
-    applied(&server, yaml(&deep)).await;
-    let nested =
-        pb::GetWorkflowRequest { workflow: "deep".into(), with_definition: true, ..Default::default() };
-    match client(&server).get_workflow(nested).await {
-        Ok(_) => {}
-        Err(status) => assert_eq!(reason(&status), "WORKFLOW_INEXACT", "{status:?}"),
+    // Groups as deep as they may be can be told; with a deep input in the innermost a message would be too deep.
+    let nested = |levels: usize| {
+        let input = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        let innermost = format!("[{{ id: x, topic: job.a, input: {input} }}]");
+        let steps = (0..31).fold(innermost, |steps, n| format!("[{{ id: g{n}, parallel: {steps} }}]"));
+        format!("name: deep{levels}\nsteps: {steps}\n")
+    };
+    for levels in [1, 40] {
+        applied(&server, yaml(&nested(levels))).await;
     }
+    let told = get(&server, "deep1", 0).await.expect("told").definition.expect("asked for");
+    assert_eq!(applied(&server, message(told)).await, (1, false));
+    assert_eq!(reason(&get(&server, "deep40", 0).await.expect_err("refused")), "WORKFLOW_INEXACT");
     let mut bad = pb::WorkflowDefinition { name: "n".into(), ..Default::default() };
     let none = Value { kind: Some(value::Kind::NumberValue(f64::NAN)) };
     bad.input_schema = Some(Struct { fields: [("type".to_owned(), none)].into() });

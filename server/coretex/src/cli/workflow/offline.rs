@@ -1,36 +1,15 @@
-//! `coretex workflow`: workflows in files, looked at without a server.
+//! Workflows in files, looked at without a server.
 
-use super::problems::{documents, read, tell, unusable};
-use super::shown::{Format, line, out, print_document};
+use super::super::problems::{documents, read, tell, unusable};
+use super::super::shown::{Format, line, out, print_document};
 use crate::outcome::{Failure, Outcome, REFUSED};
-use coretex_workflow::{Workflow, draw, parse, schema};
+use coretex_workflow::{Workflow, draw, parse};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Commands about workflows.
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum WorkflowCommand {
-    /// Check workflows in files: every mistake with its line
-    Validate {
-        /// YAML files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
-    /// Draw the steps of a workflow
-    Graph {
-        /// YAML file
-        file: PathBuf,
-        /// How it is drawn
-        #[arg(long = "as", value_enum, default_value_t)]
-        picture: Picture,
-    },
-    /// Print the JSON Schema of workflows, for editors
-    Schema,
-}
-
 /// How a workflow is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Picture {
+pub(crate) enum Picture {
     /// For a terminal
     #[default]
     Text,
@@ -40,16 +19,8 @@ pub(super) enum Picture {
     Mermaid,
 }
 
-/// Runs the command.
-pub(super) fn run(command: WorkflowCommand, format: Format) -> Outcome {
-    match command {
-        WorkflowCommand::Validate { files } => validate(&files, format),
-        WorkflowCommand::Graph { file, picture } => graph(&file, picture, format),
-        WorkflowCommand::Schema => print_document(Format::Json, &schema(), true),
-    }
-}
-
-fn validate(files: &[PathBuf], format: Format) -> Outcome {
+/// Checks workflows.
+pub(super) fn validate(files: &[PathBuf], format: Format) -> Outcome {
     let mut found = Vec::new();
     let mut is_good = true;
     for file in files {
@@ -70,8 +41,7 @@ fn validate(files: &[PathBuf], format: Format) -> Outcome {
 
 fn sound(name: &str, workflow: &Workflow, format: Format) -> Outcome<Value> {
     let definition = &workflow.definition;
-    let (mut steps, topics) = (0, definition.topics());
-    definition.visit(&mut |_| steps += 1);
+    let (steps, topics) = (definition.step_count(), definition.topics());
     if format == Format::Table {
         line(format!("{name}: {} is sound, {steps} steps, {} topics", definition.name, topics.len()))?;
         workflow.warnings.iter().try_for_each(|one| line(format!("{name}:warning: {one}")))?;
@@ -82,7 +52,8 @@ fn sound(name: &str, workflow: &Workflow, format: Format) -> Outcome<Value> {
               "warnings": warnings}))
 }
 
-fn graph(file: &Path, picture: Picture, format: Format) -> Outcome {
+/// Draws a workflow.
+pub(super) fn graph(file: &Path, picture: Picture, format: Format) -> Outcome {
     let workflow = parse(&read(file)?).map_err(|problems| unusable("workflow", file, &problems))?;
     let drawn = draw(
         &workflow.definition,
