@@ -67,6 +67,7 @@ macro_rules! suite {
             payloads: empty_and_small_payloads_survive, large_payloads_survive, content_types_survive,
                 hostile_text_survives, results_survive_every_byte, large_results_and_failures_survive;
             retention: due_jobs_are_removed, jobs_not_yet_due_stay, open_jobs_are_never_removed,
+                jobs_of_an_open_run_stay_and_its_parts_go_with_it,
                 cleaning_is_bounded, the_next_due_time_is_told, everything_of_a_job_goes_with_it,
                 a_cleaned_name_can_be_used_again, cleaning_an_empty_store_is_fine,
                 a_reused_key_survives_the_cleaning_of_its_first_job;

@@ -4,7 +4,8 @@ use crate::Harness;
 use crate::kit::{START, default_ns, made, named, new_write, open, walk};
 use bytes::Bytes;
 use coretex_domain::job::Spec;
-use coretex_domain::{Payload, Time};
+use coretex_domain::resource::{Kind, Resource};
+use coretex_domain::{Payload, ShardId, Time};
 use coretex_ports::{JobSet, Scan, Write};
 use std::sync::Arc;
 
@@ -26,6 +27,52 @@ pub async fn jobs_not_yet_due_stay(h: &dyn Harness) {
     kit.run(1, 5_000).await;
     assert_eq!(kit.clean(4_999, 100).await.removed, 0);
     assert!(kit.read(&made(1)).await.is_some());
+}
+
+pub async fn jobs_of_an_open_run_stay_and_its_parts_go_with_it(h: &dyn Harness) {
+    let mut kit = open(h).await;
+    let run = |is_live: bool, revision: u64| Resource {
+        kind: Kind::Run,
+        namespace: default_ns(),
+        name: "run_nightly".into(),
+        shard: ShardId(0),
+        revision,
+        is_live,
+        create_time: Time(START),
+        update_time: Time(START),
+        expire_time: (!is_live).then_some(Time(3_000)),
+        body: "{}".into(),
+    };
+    let part = |name: &str| Resource { kind: Kind::RunPart, name: name.into(), ..run(true, 1) };
+    let parts = ["run_nightly/input", "run_nightly/history/0", "run_nightly2/input"]
+        .map(|name| Write::Resource(Arc::new(Resource { is_live: false, expire_time: None, ..part(name) })));
+    kit.commit(parts.into_iter().chain([Write::Resource(Arc::new(run(true, 1)))]).collect()).await;
+    let mut jobs = Vec::new();
+    for name in ["run_nightly:a", "run_nightly:b:0", "run_nightly2:a"] {
+        let mut job = kit.new_job(&default_ns(), named(name), START, Spec::new("t", Payload::json("1")));
+        kit.put_new(&job).await;
+        kit.apply(&mut job, coretex_domain::job::Event::Cancelled(None));
+        job.expire_time = Some(Time(1_000));
+        kit.put(&job, 1).await;
+        jobs.push(job.id);
+    }
+    kit.settle().await;
+    assert_eq!(kit.clean(2_000, 100).await.removed, 1, "the job without an open run");
+    assert!(kit.read(&jobs[0]).await.is_some() && kit.read(&jobs[1]).await.is_some());
+    assert!(kit.read(&jobs[2]).await.is_none());
+    kit.commit(vec![Write::Resource(Arc::new(run(false, 2)))]).await;
+    kit.settle().await;
+    let later = 2_000 + coretex_domain::limits::RUN_JOBS_PUT_OFF.0;
+    assert_eq!(kit.clean(later - 1, 100).await.removed, 1, "the run; its jobs were put off");
+    assert_eq!(kit.clean(later, 100).await.removed, 2);
+    let parts = Scan::Resources {
+        kind: Kind::RunPart,
+        namespace: default_ns(),
+        descending: false,
+        after: None,
+        limit: 10,
+    };
+    assert_eq!(kit.scan(parts).await.rows.len(), 1, "those of another run stay");
 }
 
 pub async fn open_jobs_are_never_removed(h: &dyn Harness) {

@@ -180,6 +180,8 @@ pub const API_KEY_OVERLAP_MAX: Span = Span::days(7);
 pub const RUN_VALUE_MAX: usize = PAYLOAD_MAX;
 /// A value of a run up to this many bytes stays in its record; a longer one is kept apart.
 pub const RUN_INLINE_MAX: usize = 4 << 10;
+/// Jobs of a run that goes on are looked at again after this long, whenever their own time has come.
+pub const RUN_JOBS_PUT_OFF: Span = Span::hours(1);
 /// Entries of a run's history that are moved out of its record together.
 pub const RUN_PIECE: usize = 64;
 /// History entries of one run; a run that reaches it is failed rather than grown for ever.

@@ -1,7 +1,7 @@
 //! A run as it is kept: one resource, rewritten with each change, and parts that are written once.
 
 use super::{At, Closing, Entry, Lineage, Phase, Plea, Run, RunId, Scope, Signal, Value};
-use crate::id::{Namespace, ShardId};
+use crate::id::{JobId, Namespace, ShardId};
 use crate::resource::{Kind, Resource, ResourceKey};
 use crate::time::Time;
 use bytes::Bytes;
@@ -235,6 +235,17 @@ impl Part {
             body,
         }
     }
+}
+
+/// The open run whose step a job is would be this resource: while it is live, the job is not cleaned.
+pub fn run_of_job(job: &JobId, namespace: &Namespace) -> Option<ResourceKey> {
+    RunId::of_job(job).map(|run| ResourceKey::new(Kind::Run, namespace.clone(), run.name().clone()))
+}
+
+/// The names of all parts of a run lie between these two.
+pub fn parts_of(run: &str) -> (String, String) {
+    // `0` follows `/`.
+    (format!("{run}/"), format!("{run}0"))
 }
 
 /// A piece of a history, as it is kept apart.

@@ -7,7 +7,9 @@ use crate::store::{
 };
 use bytes::Bytes;
 use coretex_domain::dead_letter::DeadLetter;
+use coretex_domain::limits::RUN_JOBS_PUT_OFF;
 use coretex_domain::resource::{Kind, Resource, ResourceKey};
+use coretex_domain::run::body::{parts_of, run_of_job};
 use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
 use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId, Time};
@@ -328,8 +330,14 @@ impl State {
         self.check_open()?;
         let due = self.expiries.iter().take_while(|(time, _)| *time <= now).take(limit);
         let due: Vec<(Time, JobKey)> = due.copied().collect();
+        let mut removed = 0;
         for (time, key) in &due {
             self.expiries.remove(&(*time, *key));
+            if self.is_of_open_run(*key) {
+                self.expiries.insert((now + RUN_JOBS_PUT_OFF, *key));
+                continue;
+            }
+            removed += 1;
             self.dead.remove(key);
             self.outputs.remove(key);
             let Some(job) = self.jobs.remove(key) else { continue };
@@ -347,11 +355,24 @@ impl State {
         let gone: Vec<ResourceKey> = gone.map(|(key, _)| key.clone()).collect();
         for key in &gone {
             self.resources.remove(key);
+            if key.kind == Kind::Run {
+                let (from, to) = parts_of(&key.name);
+                let part = |name: String| ResourceKey::new(Kind::RunPart, key.namespace.clone(), name);
+                let parts: Vec<_> =
+                    self.resources.range(part(from)..part(to)).map(|(key, _)| key.clone()).collect();
+                parts.iter().for_each(|part| drop(self.resources.remove(part)));
+            }
         }
         let next_job = self.expiries.first().map(|(time, _)| *time);
         let next_resource = self.resources.values().filter_map(|one| one.expire_time).min();
         let next_due = [next_job, next_resource].into_iter().flatten().min();
-        Ok(Cleaned { removed: (due.len() + gone.len()) as u64, next_due })
+        Ok(Cleaned { removed: removed + gone.len() as u64, next_due })
+    }
+
+    /// A job is kept while its run goes on, which may read its result.
+    fn is_of_open_run(&self, key: JobKey) -> bool {
+        let run = self.jobs.get(&key).and_then(|job| run_of_job(&job.id, &job.namespace));
+        run.and_then(|run| self.resources.get(&run)).is_some_and(|run| run.is_live)
     }
 }
 

@@ -246,6 +246,12 @@ pub(crate) fn id_bytes(id: &JobId) -> Vec<u8> {
     }
 }
 
+/// The name in such a key, if it is one.
+pub(crate) fn name_in(key: &[u8]) -> Option<&str> {
+    let (&1, name) = key.split_first()? else { return None };
+    std::str::from_utf8(name).ok()
+}
+
 /// A time or offset as SQLite holds it.
 pub(crate) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

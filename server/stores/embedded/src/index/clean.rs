@@ -3,10 +3,13 @@
 use super::jobs::replace_pack;
 use super::pack::Pack;
 use super::write::Writer;
-use super::{damaged, int, sql};
-use coretex_domain::Time;
+use super::{damaged, int, name_in, sql};
+use coretex_domain::limits::RUN_JOBS_PUT_OFF;
+use coretex_domain::resource::Kind;
+use coretex_domain::run::body::parts_of;
+use coretex_domain::{JobId, RunId, Time};
 use coretex_ports::{Cleaned, StoreError};
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 /// One due job: (namespace number, create time, id).
 type Due = (i64, i64, Vec<u8>);
@@ -58,8 +61,13 @@ fn clean_rows(
     let mut job = prepare("DELETE FROM jobs WHERE ns = ?1 AND create_ms = ?2 AND id = ?3")?;
     let mut letter = prepare("DELETE FROM dead_letters WHERE ns = ?1 AND create_ms = ?2 AND id = ?3")?;
     let mut moved = prepare("DELETE FROM moved WHERE ns = ?1 AND id = ?2")?;
+    let mut put_off = prepare("UPDATE jobs SET expire_ms = ?4 WHERE ns = ?1 AND create_ms = ?2 AND id = ?3")?;
     let mut removed = 0;
     for (ns, create, id) in due.iter().filter(|(_, _, id)| is_settled(id)) {
+        if is_of_open_run(transaction, *ns, id)? {
+            put_off.execute(params![ns, create, id, int((now + RUN_JOBS_PUT_OFF).0)]).map_err(sql)?;
+            continue;
+        }
         clean_belongings(transaction, *ns, id)?;
         letter.execute(params![ns, create, id]).map_err(sql)?;
         moved.execute(params![ns, id]).map_err(sql)?;
@@ -114,14 +122,45 @@ fn due_packs(transaction: &Transaction<'_>, now: Time) -> Result<Vec<(i64, i64, 
     rows.map_err(sql)?.collect::<Result<_, _>>().map_err(sql)
 }
 
-/// A newer version on its way is written again by the round that brings it.
-fn clean_resources(transaction: &Transaction<'_>, now: Time, limit: usize) -> Result<usize, StoreError> {
-    let text = "DELETE FROM resources WHERE (kind, ns, name) IN
-                (SELECT kind, ns, name FROM resources INDEXED BY resources_expiry WHERE expire_ms <= ?1 LIMIT ?2)";
-    transaction
+/// A job is kept while its run goes on, which may read its result.
+fn is_of_open_run(transaction: &Transaction<'_>, ns: i64, id: &[u8]) -> Result<bool, StoreError> {
+    let Some(run) = name_in(id).and_then(|name| RunId::of_job(&JobId::Named(name.into()))) else {
+        return Ok(false);
+    };
+    let text = "SELECT live FROM resources WHERE kind = ?1 AND ns = ?2 AND name = ?3";
+    let live: Option<i64> = transaction
         .prepare_cached(text)
-        .and_then(|mut statement| statement.execute(params![int(now.0), int(limit as u64)]))
-        .map_err(sql)
+        .and_then(|mut s| {
+            s.query_row(params![Kind::Run as u8, ns, run.as_str()], |row| row.get(0)).optional()
+        })
+        .map_err(sql)?;
+    Ok(live == Some(1))
+}
+
+/// A newer version on its way is written again by the round that brings it. The parts of a run go with it.
+fn clean_resources(transaction: &Transaction<'_>, now: Time, limit: usize) -> Result<usize, StoreError> {
+    let due: Vec<(u8, i64, String)> = {
+        let text =
+            "SELECT kind, ns, name FROM resources INDEXED BY resources_expiry WHERE expire_ms <= ?1 LIMIT ?2";
+        let mut statement = transaction.prepare_cached(text).map_err(sql)?;
+        let rows = statement.query_map(params![int(now.0), int(limit as u64)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        });
+        rows.map_err(sql)?.collect::<Result<_, _>>().map_err(sql)?
+    };
+    let prepare = |text: &str| transaction.prepare_cached(text).map_err(sql);
+    let mut one = prepare("DELETE FROM resources WHERE kind = ?1 AND ns = ?2 AND name = ?3")?;
+    let mut parts =
+        prepare("DELETE FROM resources WHERE kind = ?1 AND ns = ?2 AND name >= ?3 AND name < ?4")?;
+    let mut removed = 0;
+    for (kind, ns, name) in due {
+        removed += one.execute(params![kind, ns, name]).map_err(sql)?;
+        if kind == Kind::Run as u8 {
+            let (from, to) = parts_of(&name);
+            parts.execute(params![Kind::RunPart as u8, ns, from, to]).map_err(sql)?;
+        }
+    }
+    Ok(removed)
 }
 
 /// Keys that name the job, and its output.
