@@ -21,6 +21,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("coretex-conformance", &["coretex-domain", "coretex-ports"]),
     ("coretex-store-embedded", &["coretex-domain", "coretex-ports", "coretex-records"]),
     ("coretex-secrets", &["coretex-domain"]),
+    ("coretex-steps", &["coretex-domain"]),
     (
         "coretex-engine",
         &[
@@ -73,6 +74,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ),
     ("coretex-ports", &["tokio", "tonic", "prost", "rusqlite", "redis", "async-nats"]),
     ("coretex-engine", &["tonic", "prost", "rusqlite", "redis", "async-nats", "axum", "hyper"]),
+    ("coretex-steps", &["tonic", "prost", "rusqlite", "redis", "async-nats", "axum"]),
     ("coretex-store-embedded", &["tonic", "axum", "redis", "async-nats"]),
     ("coretex-sdk", &["rusqlite", "axum", "redis", "async-nats"]),
 ];

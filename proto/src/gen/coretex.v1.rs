@@ -9158,6 +9158,18 @@ pub enum ErrorReason {
     WorkflowInvalid = 251,
     /// FAILED_PRECONDITION: a workflow holds a number that a message cannot keep exactly. Its text can be had.
     WorkflowInexact = 252,
+    /// INVALID_ARGUMENT: topics that begin with `sys.` are the server's own: no other worker may serve them.
+    TopicReserved = 290,
+    /// FAILED_PRECONDITION: the worker `house` is the server itself: no other may have the name, and it cannot be drained.
+    WorkerReserved = 291,
+    /// Failure type: the step of the library is not enabled on this server.
+    StepDisabled = 292,
+    /// Failure type: what a `validate` step was given does not fit its schema. `details` has every fault.
+    ValidationFailed = 293,
+    /// Failure type: an `http` step was answered with a status that means failure. `details` has the answer.
+    HttpStatus = 294,
+    /// Failure type: an `http` step may not call the address.
+    EgressRefused = 295,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -9277,6 +9289,12 @@ impl ErrorReason {
             Self::WorkflowNotFound => "ERROR_REASON_WORKFLOW_NOT_FOUND",
             Self::WorkflowInvalid => "ERROR_REASON_WORKFLOW_INVALID",
             Self::WorkflowInexact => "ERROR_REASON_WORKFLOW_INEXACT",
+            Self::TopicReserved => "ERROR_REASON_TOPIC_RESERVED",
+            Self::WorkerReserved => "ERROR_REASON_WORKER_RESERVED",
+            Self::StepDisabled => "ERROR_REASON_STEP_DISABLED",
+            Self::ValidationFailed => "ERROR_REASON_VALIDATION_FAILED",
+            Self::HttpStatus => "ERROR_REASON_HTTP_STATUS",
+            Self::EgressRefused => "ERROR_REASON_EGRESS_REFUSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -9393,6 +9411,12 @@ impl ErrorReason {
             "ERROR_REASON_WORKFLOW_NOT_FOUND" => Some(Self::WorkflowNotFound),
             "ERROR_REASON_WORKFLOW_INVALID" => Some(Self::WorkflowInvalid),
             "ERROR_REASON_WORKFLOW_INEXACT" => Some(Self::WorkflowInexact),
+            "ERROR_REASON_TOPIC_RESERVED" => Some(Self::TopicReserved),
+            "ERROR_REASON_WORKER_RESERVED" => Some(Self::WorkerReserved),
+            "ERROR_REASON_STEP_DISABLED" => Some(Self::StepDisabled),
+            "ERROR_REASON_VALIDATION_FAILED" => Some(Self::ValidationFailed),
+            "ERROR_REASON_HTTP_STATUS" => Some(Self::HttpStatus),
+            "ERROR_REASON_EGRESS_REFUSED" => Some(Self::EgressRefused),
             _ => None,
         }
     }

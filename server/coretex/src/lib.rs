@@ -3,6 +3,7 @@
 //! [`wiring::start`] is a whole server as a value; the tests start it in process. Everything else is here for `main`.
 
 pub mod cli;
+mod house;
 mod key_files;
 pub mod logging;
 pub mod outcome;

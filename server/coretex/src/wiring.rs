@@ -1,5 +1,6 @@
 //! A server put together, in the order its parts depend on each other; taken apart the other way round.
 
+use crate::house::StepHouse;
 use crate::settings::{Ack, Place, Profile, Secret, Settings};
 use crate::{key_files, policy_file, secrets_file};
 use coretex_domain::Span;
@@ -169,6 +170,7 @@ fn engine_settings(settings: &Settings) -> coretex_engine::api::Settings {
             .map(|client| Arc::new(client) as Arc<dyn coretex_engine::RemoteKernel>),
         audit_retention: span(settings.audit.retention),
         secrets: settings.secrets.vault.clone(),
+        house: Some(Arc::new(StepHouse::new(&settings.steps, settings.limits.payload_max))),
         ..coretex_engine::api::Settings::default()
     }
 }

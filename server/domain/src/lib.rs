@@ -8,6 +8,7 @@ pub mod approval;
 pub mod config;
 pub mod dead_letter;
 pub mod filter;
+pub mod house;
 pub mod id;
 pub mod job;
 pub mod limits;

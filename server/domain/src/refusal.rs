@@ -237,6 +237,18 @@ reasons! {
         "Look for a worker that takes the job and gives it back for ever.";
     BudgetExceeded = "BUDGET_EXCEEDED" => Recorded, "The attempts of the job used more than its budget, or all of it.",
         "Raise `spec.budget`, or ask whoever keeps the policy for more: the message has what was used.";
+    TopicReserved = "TOPIC_RESERVED" => InvalidArgument, "Topics that begin with `sys.` are the server's own: no other worker may serve them.",
+        "Serve a topic with another name; docs/guide/steps.md tells what the server does itself.";
+    WorkerReserved = "WORKER_RESERVED" => FailedPrecondition, "The worker `house` is the server itself: no other may have the name, and it cannot be drained.",
+        "Take another `worker_id`. The server's own work ends when the node drains.";
+    StepDisabled = "STEP_DISABLED" => Recorded, "The step of the library is not enabled on this server.",
+        "Whoever runs the server may name it in `steps.enabled`.";
+    ValidationFailed = "VALIDATION_FAILED" => Recorded, "What a `validate` step was given does not fit its schema; every fault is in `details`.",
+        "Correct the data, or the schema of the step.";
+    HttpStatus = "HTTP_STATUS" => Recorded, "An `http` step was answered with a status that means failure; the answer is in `details`.",
+        "4xx: correct the request. 429, 408 and 5xx are tried again by the retry policy of the job.";
+    EgressRefused = "EGRESS_REFUSED" => Recorded, "An `http` step may not call the address: the message says why.",
+        "Call a public address over port 80 or 443, or have whoever runs the server allow it with `steps.http.allow`.";
     ScheduleTimePast = "SCHEDULE_TIME_PAST" => Recorded, "A warning: the schedule time is in the past; the job runs now.",
         "Check clock and time zone of the caller if that was not meant.";
     AnonymousVote = "ANONYMOUS_VOTE" => Recorded, "A warning: without a login votes cannot be told apart, and all of them count as one.",

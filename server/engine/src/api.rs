@@ -459,6 +459,8 @@ pub struct Settings {
     pub secrets: Arc<Vault>,
     /// Judges in place of the policies kept here, which then are not used.
     pub remote_kernel: Option<Arc<dyn crate::RemoteKernel>>,
+    /// Does the steps of the library. Without it nobody does.
+    pub house: Option<Arc<dyn crate::House>>,
 }
 
 impl Default for Settings {
@@ -476,6 +478,7 @@ impl Default for Settings {
             audit_retention: crate::audit::RETENTION_DEFAULT,
             secrets: Arc::default(),
             remote_kernel: None,
+            house: None,
         }
     }
 }

@@ -13,6 +13,7 @@ mod config;
 mod counting;
 mod dead_letters;
 mod events;
+mod house;
 mod jobs;
 pub mod keys;
 mod mail;
@@ -44,6 +45,7 @@ pub use dead_letters::{
     RedriveStep, Which,
 };
 pub use events::{Amended, AmendedStream, EventStream};
+pub use house::{House, HouseFailure, HouseTask};
 pub use policies::{
     Applied, Apply, Asked, BUILT_IN_BUNDLE, PolicyInfo, Simulated, carried_decision, differences,
 };
@@ -127,6 +129,7 @@ impl Engine {
     pub async fn drain(&self) {
         self.shared.is_draining.store(true, Ordering::Release);
         self.shared.sessions.go_away_all("the node drains", self.shared.settings.drain_grace);
+        house::drain(&self.shared).await;
     }
 
     /// Drains, waits for running jobs up to the grace, makes everything durable, lets go of the store.
@@ -137,6 +140,7 @@ impl Engine {
             let next = self.shared.env.clock.now().mono + Span(20);
             self.shared.env.clock.sleep_until(next).await;
         }
+        house::leave(&self.shared).await;
         for task in self.tasks.lock().await.drain(..) {
             task.abort();
         }
@@ -212,6 +216,9 @@ impl Engine {
         worker_id: &str,
         order: Drain,
     ) -> Result<WorkerInfo, Refusal> {
+        if worker_id == coretex_domain::house::WORKER {
+            return Err(house::own_worker("worker_id"));
+        }
         let found = self.shared.sessions.of_worker(namespace, worker_id);
         let stay = found.ok_or_else(|| worker_not_found(worker_id))?;
         sessions::drain_worker(&self.shared, &stay, order).await;

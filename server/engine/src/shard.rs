@@ -5,6 +5,7 @@
 
 use crate::api::Accepted;
 use crate::events::refusal_of;
+use crate::house;
 use crate::mail::{Answer, Mail, ReplyTo, Submitted, Waiter};
 use crate::metrics::add;
 use crate::shared::Shared;
@@ -156,7 +157,7 @@ impl ShardLoop {
         let mut replies = Vec::with_capacity(mails.len());
         let mut rows = Vec::new();
         self.view.begin(now.wall);
-        {
+        let houseless = {
             let shared = self.shared.clone();
             let mut dispatcher = shared.dispatcher();
             let is_due = self.view.next_due().is_some_and(|at| at <= now.wall)
@@ -185,6 +186,10 @@ impl ShardLoop {
                 }
             }
             self.again = dispatch(&mut self.view, &mut dispatcher, &mut turn);
+            dispatcher.take_houseless()
+        };
+        for namespace in houseless {
+            house::serve(&self.shared, &namespace);
         }
         let finished = turn.finish(&mut self.view);
         for illegal in &finished.illegal {

@@ -4,6 +4,7 @@ use crate::api::Settings;
 use crate::audit;
 use crate::catalog::Catalog;
 use crate::events::Events;
+use crate::house::Rooms;
 use crate::mail::Mail;
 use crate::metrics::EngineMetrics;
 use crate::namespaces::Namespaces;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) run_watches: Arc<Watches>,
     /// Room for what runs ask to be worked out beside their loops.
     pub(crate) evaluations: tokio::sync::Semaphore,
+    pub(crate) house: Rooms,
     pub(crate) remote: Link,
     /// Jobs a kernel elsewhere is to be asked about.
     pub(crate) to_judge: mpsc::UnboundedSender<Arc<Job>>,
@@ -140,6 +142,7 @@ impl Shared {
             Some(_) => Arc::new(Policy::remote(0)),
             None => parts.settings.policy.clone(),
         };
+        let house = Rooms::new(parts.settings.house.as_ref());
         Shared {
             store: parts.store,
             env: parts.env,
@@ -170,6 +173,7 @@ impl Shared {
             plans: Plans::default(),
             run_watches: Arc::default(),
             evaluations: tokio::sync::Semaphore::new(EVALUATIONS_MAX),
+            house,
             remote: Link::default(),
             to_judge: parts.to_judge,
             audit: parts.audit,

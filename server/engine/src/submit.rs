@@ -2,6 +2,7 @@
 
 use crate::api::{Accepted, Ask, Caller, FollowAs};
 use crate::events::refusal_of;
+use crate::house;
 use crate::mail::{Mail, ReplyTo, Submitted};
 use crate::namespaces;
 use crate::shared::Shared;
@@ -39,6 +40,10 @@ pub(crate) async fn submit(
     for (index, ask) in asks.into_iter().enumerate() {
         if declared.as_ref().is_some_and(|declared| !declared.contains(&ask.spec.topic)) {
             answers[index] = Some(Err(namespaces::undeclared(&ask.spec.topic)));
+            continue;
+        }
+        if let Err(refusal) = house::check(shared, &ask.spec) {
+            answers[index] = Some(Err(refusal));
             continue;
         }
         let config = match &configs {

@@ -1,5 +1,6 @@
 //! Keeps the loops running: claims the store, fills the views, and does it again after a failure.
 
+use crate::house;
 use crate::mail::Mail;
 use crate::runs::Recovered;
 use crate::sessions;
@@ -124,6 +125,8 @@ fn prepare(shared: &Arc<Shared>, claim: Claim, runs: Vec<Recovered>) -> Vec<Shar
     for topic in &claim.topics {
         shared.keep_topic_row(topic.clone());
     }
+    // What the house did for the loops before goes back, as what it did in a process before.
+    let mut of_house = house::reset(shared);
     let mut dispatcher = shared.dispatcher();
     *dispatcher = Dispatcher::default();
     let policy = shared.policy();
@@ -154,9 +157,15 @@ fn prepare(shared: &Arc<Shared>, claim: Claim, runs: Vec<Recovered>) -> Vec<Shar
         stay.forget_reports();
     }
     let holders: Vec<SessionId> = loops.iter().flat_map(|(view, _)| view.lease_sessions()).collect();
+    of_house.extend(loops.iter().flat_map(|(view, _)| view.house_sessions()));
+    of_house.sort_unstable();
+    of_house.dedup();
     sessions::restore(shared, claim.sessions);
     let orphans = shared.clone();
     tokio::spawn(async move {
+        for session in of_house {
+            house::give_back(&orphans, session, true).await;
+        }
         sessions::end_orphans(&orphans, holders).await;
         if is_reload {
             // What waits for people under an older policy is asked anew. A start does so once it knows its policies.

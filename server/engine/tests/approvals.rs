@@ -209,3 +209,32 @@ async fn a_vote_whose_fate_is_not_known_is_given_again_and_counts_once() {
         engine.stop().await;
     }
 }
+
+const QUESTIONS: &str = "
+name: default
+default: allow
+rules:
+  - { id: asked, match: { topics: [sys.approval] }, verdict: require_approval, approval: { quorum: 2 } }
+";
+
+#[tokio::test]
+async fn an_answered_question_is_handed_back_with_who_said_yes_and_what_they_agreed_to() {
+    let engine = engine(Arc::new(coretex_ports::memory::MemoryStore::new(Default::default()))).await;
+    apply(&engine, QUESTIONS).await;
+    let spec = Spec::new("sys.approval", Payload::json(r#"{"title":"Publish?","details":{"files":9}}"#));
+    let ask = Ask { spec: Arc::new(spec), job_id: Some(JobId::Named("q".into())) };
+    engine.submit(&caller("ann"), vec![ask], "", None).await.unwrap().remove(0).unwrap();
+    let edited = r#"{"title":"Publish?","details":{"files":3}}"#;
+    vote(&engine, "apr_1_q", "bob", Some(edited)).await.unwrap();
+    assert_eq!(state(&engine, "q").await, StateKind::AwaitingApproval);
+    vote(&engine, "apr_2_q", "cid", None).await.unwrap();
+    let job = engine.wait(&ns(), &JobId::Named("q".into()), Span::secs(20)).await.unwrap();
+    assert_eq!(job.state.kind(), StateKind::Succeeded, "{:?}", job.failure());
+    let result: serde_json::Value = serde_json::from_slice(&job.result.as_ref().unwrap().data).unwrap();
+    let wanted = serde_json::json!(
+        { "approved": true, "by": ["bob", "cid"], "comment": "", "details": { "files": 3 } }
+    );
+    assert_eq!(result, wanted);
+    assert_eq!(job.worker_id.as_deref(), Some("house"));
+    engine.stop().await;
+}

@@ -8,6 +8,7 @@ mod registration;
 pub use registration::LaneTotals;
 
 use crate::rate::Bucket;
+use coretex_domain::house;
 use coretex_domain::job::spec::Placement;
 use coretex_domain::session::Session;
 use coretex_domain::topic::{Rate, Topic};
@@ -116,6 +117,8 @@ pub struct Dispatcher {
     slots: FxHashMap<LimitKey, Slots>,
     rates: FxHashMap<LimitKey, Bucket>,
     served: u64,
+    /// Namespaces with work for the house, where it does not serve yet.
+    houseless: Vec<Namespace>,
 }
 
 /// A topic whose waiting loops should be told.
@@ -337,10 +340,26 @@ impl Dispatcher {
         }
         let Some(rank) = choose(&state.with_credit, placement, &self.members) else {
             state.hungry.insert(who);
-            return Err(if self.serves(topic, placement) { Dry::NoCredit } else { Dry::NoWorker });
+            if self.serves(topic, placement) {
+                return Err(Dry::NoCredit);
+            }
+            self.want_house(topic);
+            return Err(Dry::NoWorker);
         };
         let share = want.div_ceil(u32::try_from(state.with_credit.len()).unwrap_or(u32::MAX).max(1));
         Ok(self.borrow(topic, rank, share))
+    }
+
+    /// Notes that the server is wanted as a worker: nobody else may serve the topic.
+    fn want_house(&mut self, topic: &TopicKey) {
+        if house::does(&topic.topic) && !self.houseless.contains(&topic.namespace) {
+            self.houseless.push(topic.namespace.clone());
+        }
+    }
+
+    /// Where the house was wanted since the last call.
+    pub fn take_houseless(&mut self) -> Vec<Namespace> {
+        std::mem::take(&mut self.houseless)
     }
 
     fn borrow(&mut self, topic: &TopicKey, rank: Rank, share: u32) -> Loan {

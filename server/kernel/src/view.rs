@@ -456,6 +456,16 @@ impl View {
         self.sessions.iter().filter(|(_, s)| !s.leases.is_empty()).map(|(id, _)| *id)
     }
 
+    /// Those of them in which the server itself was the worker.
+    pub fn house_sessions(&self) -> impl Iterator<Item = SessionId> {
+        let is_house = |key: JobKey| {
+            let lease = self.job(key).and_then(|job| job.state.lease());
+            lease.is_some_and(|lease| &*lease.worker_id == coretex_domain::house::WORKER)
+        };
+        let sessions = self.sessions.iter();
+        sessions.filter(move |(_, s)| s.leases.values().any(|lease| is_house(lease.key))).map(|(id, _)| *id)
+    }
+
     /// Open leases: (session, lane) → count, for the dispatcher after a restart.
     pub fn open_leases(&self) -> impl Iterator<Item = (&Arc<Job>, SessionId, Arc<str>)> {
         self.open_jobs().filter_map(|job| job.state.lease().map(|l| (job, l.session, l.lane_id.clone())))

@@ -75,7 +75,11 @@ impl Builder {
             vec![("store.url".to_owned(), store), ("engine.drain_grace".to_owned(), "2s".to_owned())];
         flags.extend(self.flags);
         let sources = Sources { flags, ..Sources::default() };
-        let settings = settings::load(Profile::Dev, &sources).map_err(|refusals| refusals.lines(true))?;
+        let mut settings = settings::load(Profile::Dev, &sources).map_err(|refusals| refusals.lines(true))?;
+        // This process is a test; filters of steps run in the real binary, where there is one.
+        if let Ok(binary) = crate::process::binary() {
+            settings.steps.jq.program = binary;
+        }
         let clock = match self.has_real_clock {
             true => None,
             false => Some(self.clock.unwrap_or_else(|| Arc::new(TestClock::new()))),

@@ -65,3 +65,22 @@ async fn a_directory_outlives_its_server() {
     assert_eq!(client.get(&id).await.expect("job").state, JobState::Scheduled);
     assert!(again.stop().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_works_in_a_namespace_while_it_has_work_for_it() {
+    let server = TestServer::start().await.expect("server");
+    let client = server.client().await.expect("client");
+    let workers = || server.engine().all_workers().len();
+    for _ in 0..2 {
+        assert_eq!(workers(), 0);
+        let job = client.submit(JobRequest::new("sys.step.set")).await.expect("submit");
+        assert_eq!(client.wait(job.job_id()).await.expect("job").state, JobState::Succeeded);
+        assert_eq!(workers(), 1);
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while workers() > 0 {
+            assert!(std::time::Instant::now() < until, "it stays");
+            server.advance(Duration::from_secs(61)).await;
+        }
+    }
+    assert!(server.stop().await);
+}

@@ -5,14 +5,10 @@
 
 use crate::expression::Expression;
 use crate::model::{Definition, Doer, Kind, OnFailure, Step, Work};
+use coretex_domain::house;
 use coretex_domain::run::{At, Run, STEPS};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
-
-/// Topics of jobs that the server does itself begin so.
-pub const BUILT_IN_TOPIC: &str = "sys.step.";
-/// Topic of questions to people.
-pub const APPROVAL_TOPIC: &str = "sys.approval";
 
 /// One version of a workflow, ready to be run. Shared by all of its runs.
 #[derive(Debug)]
@@ -162,11 +158,6 @@ impl Plan {
         self.steps.iter().flat_map(|planned| planned.topic.iter().chain(&planned.undo_topic))
     }
 
-    /// True if the server does some of its jobs itself.
-    pub fn needs_house(&self) -> bool {
-        self.topics().any(|topic| is_house_topic(topic))
-    }
-
     /// The steps of the workflow itself that a step of it looks back on.
     pub fn before(&self, place: u32) -> Vec<u32> {
         let (mut found, mut open) = (vec![false; self.size(STEPS) as usize], vec![place]);
@@ -181,15 +172,10 @@ impl Plan {
     }
 }
 
-/// True for topics whose jobs the server does itself.
-pub fn is_house_topic(topic: &str) -> bool {
-    topic.starts_with(BUILT_IN_TOPIC) || topic == APPROVAL_TOPIC
-}
-
 fn topic_of(step: &Step) -> Option<Arc<str>> {
     match &step.kind {
         Kind::Work(work) => Some(topic_of_work(work)),
-        Kind::Approval(_) => Some(APPROVAL_TOPIC.into()),
+        Kind::Approval(_) => Some(house::APPROVALS.into()),
         Kind::Delay(_) | Kind::Until(_) | Kind::WaitEvent(_) | Kind::Parallel(_) => None,
     }
 }
@@ -197,7 +183,7 @@ fn topic_of(step: &Step) -> Option<Arc<str>> {
 fn topic_of_work(work: &Work) -> Arc<str> {
     match &work.doer {
         Doer::Topic(topic) => topic.clone(),
-        Doer::BuiltIn(name) => format!("{BUILT_IN_TOPIC}{name}").into(),
+        Doer::BuiltIn(name) => format!("{}{name}", house::STEPS).into(),
     }
 }
 

@@ -15,6 +15,7 @@ mod policy;
 mod problems;
 mod server;
 mod shown;
+mod step;
 mod table;
 mod topic;
 pub mod worker;
@@ -91,6 +92,9 @@ enum Command {
     /// Handler of the demo's jobs: payload on standard input, result on standard output
     #[command(hide = true, subcommand)]
     DemoHandler(demo::HandlerCommand),
+    /// A process of the step library
+    #[command(hide = true, subcommand)]
+    Step(step::StepCommand),
 }
 
 /// Runs a command line. Returns the exit code.
@@ -153,6 +157,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Completion { shell } => completion(shell),
         Command::Version => shown::line(format!("coretex {}", env!("CARGO_PKG_VERSION"))),
         Command::DemoHandler(command) => demo::handle(command),
+        Command::Step(command) => step::run(command),
         Command::Policy(command) => policy::run(command, &client),
         Command::Workflow(command) => workflow::run(command, &client),
         Command::Dev(args) => server::dev(*args),
@@ -178,7 +183,8 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Demo(_)
         | Command::Completion { .. }
         | Command::Version
-        | Command::DemoHandler(_) => true,
+        | Command::DemoHandler(_)
+        | Command::Step(_) => true,
         Command::Workflow(command) => command.is_serverless(),
         Command::Admin(command) => command.is_serverless(),
         Command::Policy(command) => command.is_serverless(),

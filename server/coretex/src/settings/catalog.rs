@@ -54,6 +54,10 @@ pub const CATALOG: &[Known] = known! {
     "policy.kernel_ca" "CORETEX_POLICY_KERNEL_CA" None, "/etc/coretex/safety-ca.crt", "PEM file with the authorities to trust for its certificate";
     "secrets.file" "CORETEX_SECRETS_FILE" None, "/etc/coretex/secrets.yaml", "YAML file of secrets that jobs ask for: namespace, name, value; readable by its owner only; read again when it changes";
     "secrets.env_prefix" "CORETEX_SECRETS_ENV_PREFIX" None, "CORETEX_SECRET_", "What variables with secrets begin with; after it comes NAME, or NAMESPACE__NAME";
+    "steps.enabled" "CORETEX_STEPS_ENABLED" None, "[set, validate, transform]", "Built-in steps that are done, from emit, http, log, set, transform, validate; the others fail. Left out: all in dev, all but http in production";
+    "steps.slots" "CORETEX_STEPS_SLOTS" Some("64"), "64", "Built-in steps at a time that wait for something or compute, over all namespaces";
+    "steps.http.allow" "CORETEX_STEPS_HTTP_ALLOW" None, "[api.internal, api.internal:8443, 10.1.0.0/16]", "What `http` steps may call besides public addresses at ports 80 and 443: HOST, HOST:PORT, ADDRESS/BITS or :PORT";
+    "steps.http.ca" "CORETEX_STEPS_HTTP_CA" None, "/etc/coretex/internal-ca.crt", "PEM file with authorities that `http` steps trust besides those of this machine";
     "limits.connections_max" "CORETEX_LIMITS_CONNECTIONS_MAX" Some("10000"), "10000", "Connections at a time";
     "limits.connections_per_address_max" "CORETEX_LIMITS_CONNECTIONS_PER_ADDRESS_MAX" Some("2500"), "2500", "Connections at a time from one IPv4 address or one IPv6 /64 network";
     "limits.connection_idle_max" "CORETEX_LIMITS_CONNECTION_IDLE_MAX" Some("5m"), "5m", "How long a connection may lie idle before it is closed";

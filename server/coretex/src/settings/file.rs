@@ -1,6 +1,6 @@
 //! The settings file: two levels of YAML, with the line of every value.
 
-use super::catalog::{CATALOG, STRUCTURED};
+use super::catalog::{CATALOG, Known, STRUCTURED};
 use super::refusal::{Refusal, VALUE};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -64,10 +64,7 @@ fn flatten(sections: Vec<(String, Spanned<Node>)>, env: &BTreeMap<String, String
         match node.value {
             Node::Map(fields) => {
                 for (name, node) in fields {
-                    let line = node.referenced.line();
-                    let key = format!("{section}.{name}");
-                    let items = items(&key, node.value, env);
-                    found.push((key, line, items));
+                    field(format!("{section}.{name}"), node, env, &mut found);
                 }
             }
             Node::Null if is_section(&section) => {}
@@ -79,6 +76,25 @@ fn flatten(sections: Vec<(String, Spanned<Node>)>, env: &BTreeMap<String, String
         }
     }
     found
+}
+
+/// A setting, or a map of settings whose names have more than one dot.
+fn field(key: String, node: Spanned<Node>, env: &BTreeMap<String, String>, found: &mut Vec<Found>) {
+    let line = node.referenced.line();
+    let is_part = |known: &&Known| known.key.strip_prefix(&*key).is_some_and(|rest| rest.starts_with('.'));
+    let is_group = CATALOG.iter().any(|known| is_part(&known));
+    match node.value {
+        Node::Null if is_group => {}
+        Node::Map(fields) if is_group => {
+            for (name, node) in fields {
+                field(format!("{key}.{name}"), node, env, found);
+            }
+        }
+        node => {
+            let items = items(&key, node, env);
+            found.push((key, line, items));
+        }
+    }
 }
 
 fn is_section(name: &str) -> bool {

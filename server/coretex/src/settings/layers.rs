@@ -193,7 +193,7 @@ impl Layers {
                     }
                 }
             }
-            "auth.keys" | "listen.allowed_hosts" => {
+            "auth.keys" | "listen.allowed_hosts" | "steps.enabled" | "steps.http.allow" => {
                 text.split(',').map(|item| item.trim().to_owned()).collect()
             }
             _ => vec![text.to_owned()],

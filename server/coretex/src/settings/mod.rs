@@ -18,6 +18,7 @@ mod namespaces;
 mod policy;
 mod refusal;
 pub(crate) mod secrets;
+mod steps;
 mod store;
 mod tls;
 
@@ -33,6 +34,7 @@ pub use namespaces::Namespaces;
 pub use policy::Policy;
 pub use refusal::{Origin, Refusal, Refusals};
 pub use secrets::Secrets;
+pub use steps::Steps;
 pub use store::{Ack, Place, Store};
 pub use tls::Tls;
 
@@ -61,6 +63,7 @@ pub struct Settings {
     pub namespaces: Namespaces,
     pub policy: Policy,
     pub secrets: Secrets,
+    pub steps: Steps,
     /// Serve the policy kernel and nothing else.
     pub only_safety: bool,
 }
@@ -90,6 +93,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     let metrics = Metrics::build(&mut layers);
     let namespaces = Namespaces::build(profile, &mut layers);
     let policy = Policy::build(&mut layers);
+    let steps = Steps::build(profile, &mut layers);
     if let Some(listen) = &listen {
         listen.validate(profile, tls.is_some() || layers.value("tls.cert").is_some(), &mut layers);
         if let Some(metrics) = &metrics {
@@ -112,8 +116,8 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
     let (Some(listen), Some(store), Some(engine), Some(audit)) = (listen, store, engine, audit) else {
         unreachable!("a section that is not built has left its reason in the layers");
     };
-    let (Some(limits), Some(log), Some(metrics), Some(namespaces), Some(policy)) =
-        (limits, log, metrics, namespaces, policy)
+    let (Some(limits), Some(log), Some(metrics), Some(namespaces), Some(policy), Some(steps)) =
+        (limits, log, metrics, namespaces, policy, steps)
     else {
         unreachable!("a section that is not built has left its reason in the layers");
     };
@@ -131,6 +135,7 @@ pub fn load(profile: Profile, sources: &Sources) -> Result<Settings, Refusals> {
         namespaces,
         policy,
         secrets,
+        steps,
         only_safety: false,
     })
 }

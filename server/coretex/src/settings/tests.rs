@@ -3,6 +3,7 @@
 mod access;
 mod production;
 mod secrets;
+mod steps;
 
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
@@ -201,7 +202,7 @@ fn the_example_and_the_guide_list_all_settings() {
     let guide = include_str!("../../../../docs/guide/cli.md");
     let text = include_str!("../../../../deploy/coretex.example.yaml");
     for known in catalog::CATALOG {
-        let name = known.key.split('.').nth(1).expect("section.name");
+        let name = known.key.rsplit('.').next().expect("section.name");
         assert!(text.contains(&format!("{name}:")), "{} is not in the example", known.key);
         assert!(text.contains(known.env), "{} is not in the example", known.env);
         let row = format!("| `{}` | `{}` | ", known.key, known.env);

@@ -3,7 +3,7 @@
 use crate::api::SpawnAsk;
 use crate::shared::Shared;
 use crate::submit::refuse_growth;
-use crate::{namespaces, tell};
+use crate::{house, namespaces, tell};
 use coretex_domain::job::Spec;
 use coretex_domain::{Job, Refusal};
 use coretex_kernel::input::{Ask, Child, Input, Reply, Spawn};
@@ -43,6 +43,7 @@ fn children(shared: &Shared, job: &Job, specs: &[Arc<Spec>], is_repeat: bool) ->
         if declared.as_ref().is_some_and(|declared| !declared.contains(&spec.topic)) {
             return Err(of_item(index, namespaces::undeclared(&spec.topic)));
         }
+        house::check(shared, spec).map_err(|refusal| of_item(index, refusal))?;
         let parent = spec.options().parent_job_id.as_deref();
         if let Some(other) = parent.filter(|parent| **parent != *job.id.to_string()) {
             let field = format!("ask.spawn.specs[{index}].parent_job_id");

@@ -97,7 +97,7 @@ pub(super) async fn start_ready(
     let _place = namespaces::place_of_jobs(shared, &caller.namespace, 1, bytes).await?;
     if let Some(declared) = namespaces::declared_topics(shared, &caller.namespace) {
         let is_unknown =
-            |topic: &&Arc<str>| !coretex_workflow::plan::is_house_topic(topic) && !declared.contains(*topic);
+            |topic: &&Arc<str>| !coretex_domain::house::does(topic) && !declared.contains(*topic);
         if let Some(topic) = ready.plan.topics().find(is_unknown) {
             return Err(namespaces::undeclared(topic));
         }

@@ -3,6 +3,7 @@
 use super::handle::{Attached, Outbox, SessionHandle, shard_of};
 use super::stay::{CONTROL_OUTBOX_MAX, OUTBOX_MAX, Stay, Stream};
 use crate::api::{HeldLease, HeldVerdict, Hello, Resume, Resumed, ServerFrame, Welcome};
+use crate::house;
 use crate::mail::{Mail, ReplyTo};
 use crate::shared::Shared;
 use crate::tokens::LeaseClaim;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 /// Opens a session. Its row is committed before the worker is welcomed, so that it can be resumed after a crash.
 pub(crate) async fn hello(shared: &Arc<Shared>, hello: Hello) -> Result<(Welcome, Attached), Refusal> {
     refuse_when_draining(shared)?;
+    house::refuse_foreign(&hello.worker_id, &hello.lanes)?;
     replace_older(shared, &hello)?;
     let session = Arc::new(new_session(shared, &hello, false));
     let stay = open(shared, session.clone()).await?;
@@ -105,7 +107,7 @@ pub(crate) async fn write_row(shared: &Shared, session: Arc<Session>) -> Result<
         .unwrap_or_else(|_| Err(Refusal::new(Reason::OutcomeUnknown, "the shard was reloaded meanwhile")))
 }
 
-fn attach(shared: &Arc<Shared>, stay: &Arc<Stay>) -> (Attached, u32) {
+pub(super) fn attach(shared: &Arc<Shared>, stay: &Arc<Stay>) -> (Attached, u32) {
     let (control_in, control) = mpsc::channel(CONTROL_OUTBOX_MAX);
     let (data_in, data) = mpsc::channel(OUTBOX_MAX);
     let generation = stay.session().epoch;
@@ -283,6 +285,7 @@ pub(crate) async fn change_registration(
 ) -> Result<(), Refusal> {
     let mut next = (*stay.session()).clone();
     change(&mut next);
+    house::refuse_topics(&next.lanes)?;
     let next = Arc::new(next);
     write_row(shared, next.clone()).await?;
     stay.set_session(next.clone());

@@ -5,6 +5,7 @@ mod deliver;
 mod drain;
 mod expire;
 mod handle;
+mod own;
 mod poll;
 mod stay;
 mod written;
@@ -15,6 +16,7 @@ pub(crate) use drain::drain_worker;
 pub(crate) use expire::watch;
 pub(crate) use handle::shard_of;
 pub use handle::{Attached, Outbox, OutputPiece, SessionHandle};
+pub(crate) use own::{close_own, open_own};
 pub(crate) use poll::{poll, report_by_token};
 pub use stay::lease_hash;
 pub(crate) use stay::{Asking, Stay};
@@ -36,6 +38,14 @@ struct Registry {
     alarms: BTreeSet<(Time, SessionId)>,
     /// When the time of leaving workers is over.
     drains: BTreeSet<(Time, SessionId)>,
+}
+
+impl Registry {
+    fn take_in(&mut self, stay: Arc<Stay>) {
+        let session = stay.session();
+        self.by_worker.insert((session.namespace.clone(), session.worker_id.clone()), session.session_id);
+        self.stays.insert(session.session_id, stay);
+    }
 }
 
 /// All sessions of this node.
@@ -73,14 +83,18 @@ impl Sessions {
         let session = stay.session();
         let deadline = stay.deadline();
         let mut registry = self.registry();
-        registry.by_worker.insert((session.namespace.clone(), session.worker_id.clone()), session.session_id);
-        registry.stays.insert(session.session_id, stay);
+        registry.take_in(stay);
         let is_first = registry.alarms.first().is_none_or(|(at, _)| deadline < *at);
         registry.alarms.insert((deadline, session.session_id));
         drop(registry);
         if is_first {
             self.alarm_changed.notify_one();
         }
+    }
+
+    /// Takes in a session that silence does not end.
+    fn insert_lasting(&self, stay: &Arc<Stay>) {
+        self.registry().take_in(stay.clone());
     }
 
     fn remove(&self, stay: &Stay) {

@@ -6,6 +6,7 @@ use crate::api::{
     Assignment, Caller, ControlEntry, Hello, LeaseName, Poll, Polled, Rejection, ServerFrame, Update,
     UpdateKind,
 };
+use crate::house;
 use crate::redact;
 use crate::shared::Shared;
 use crate::tokens::Tokens;
@@ -56,6 +57,7 @@ pub(crate) async fn poll(shared: &Arc<Shared>, poll: Poll) -> Result<Polled, Ref
 
 async fn find_or_open(shared: &Arc<Shared>, poll: &Poll) -> Result<Arc<Stay>, Refusal> {
     let lanes = vec![Lane { lane_id: LANE.into(), topics: poll.topics.clone(), slots: SLOTS_MAX }];
+    house::refuse_foreign(&poll.worker_id, &lanes)?;
     if let Some(id) = poll.session_id {
         let found = shared.sessions.find(id).filter(|stay| {
             let session = stay.session();

@@ -7,6 +7,7 @@ mod audit;
 mod changes;
 mod config;
 mod dlq;
+mod house;
 mod jobs;
 mod keys;
 mod limits;

@@ -190,7 +190,14 @@ impl Reader {
     async fn register(&self, update: pb::UpdateRegistration) -> Result<(), Refusal> {
         let handle = &self.session.handle;
         match worker::updated(handle.lanes(), handle.labels(), update) {
-            Ok((lanes, labels)) => handle.update_registration(lanes, labels).await,
+            Ok((lanes, labels)) => match handle.update_registration(lanes, labels).await {
+                // The worker asked for what is not its own; what it had before it keeps.
+                Err(refusal) if refusal.reason == Reason::TopicReserved => {
+                    self.complain(&refusal, 11, 0);
+                    Ok(())
+                }
+                done => done,
+            },
             Err(refusal) => {
                 self.complain(&refusal, 11, 0);
                 Ok(())
