@@ -46,6 +46,60 @@ macro_rules! named {
 }
 
 named! {
+    /// What happens to a time of a schedule when the target of an earlier one still runs.
+    ScheduleOverlap {
+        /// Nothing is started for it.
+        Skip = "SKIP",
+        /// It waits for the end of the earlier one.
+        Queue = "QUEUE",
+        /// Both run.
+        Allow = "ALLOW",
+        /// The earlier one is cancelled.
+        CancelRunning = "CANCEL_RUNNING",
+    }
+}
+
+named! {
+    /// What is done about times of a schedule that were missed.
+    ScheduleCatchUp {
+        /// Nothing.
+        Skip = "SKIP",
+        /// The newest is made up for.
+        One = "ONE",
+        /// The newest ones are made up for.
+        All = "ALL",
+    }
+}
+
+named! {
+    /// Why a schedule started something.
+    ScheduleFireCause {
+        /// Its time came.
+        Time = "TIME",
+        /// Its time was missed.
+        CatchUp = "CATCH_UP",
+        /// It was triggered by hand.
+        Trigger = "TRIGGER",
+        /// It was backfilled.
+        Backfill = "BACKFILL",
+    }
+}
+
+named! {
+    /// What became of a time of a schedule.
+    ScheduleFireOutcome {
+        /// It is tried again.
+        Pending = "PENDING",
+        /// The target was started.
+        Started = "STARTED",
+        /// Nothing was started, as the schedule wants it.
+        Skipped = "SKIPPED",
+        /// The start was refused.
+        Failed = "FAILED",
+    }
+}
+
+named! {
     /// Where a job stands.
     JobState {
         /// Accepted and durable, waiting for a verdict.

@@ -108,6 +108,12 @@ impl Raw {
             .max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `ScheduleService`.
+    pub fn schedules(&self) -> v1::schedule_service_client::ScheduleServiceClient<Wire> {
+        v1::schedule_service_client::ScheduleServiceClient::new(self.wire())
+            .max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `AuditService`.
     pub fn audit(&self) -> v1::audit_service_client::AuditServiceClient<Wire> {
         v1::audit_service_client::AuditServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)

@@ -8569,9 +8569,9 @@ pub mod namespace_service_client {
             req.extensions_mut().insert(GrpcMethod::new("coretex.v1.NamespaceService", "ListNamespaces"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a namespace without open jobs: its settings and quotas. Ended jobs are kept for their retention. Deleting `default` gives it the
+        /// Deletes a namespace without open jobs and schedules: its settings and quotas. Ended jobs are kept for their retention. Deleting `default` gives it the
         /// default settings back. Deleting one that is not there is OK.
-        /// Errors: FAILED_PRECONDITION `NAMESPACE_NOT_EMPTY` while jobs are open in it, `REVISION_MISMATCH`.
+        /// Errors: FAILED_PRECONDITION `NAMESPACE_NOT_EMPTY` while jobs are open in it or it has schedules, `REVISION_MISMATCH`.
         pub async fn delete_namespace(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteNamespaceRequest>,
@@ -8619,9 +8619,9 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::ListNamespacesRequest>,
         ) -> std::result::Result<tonic::Response<super::ListNamespacesResponse>, tonic::Status>;
-        /// Deletes a namespace without open jobs: its settings and quotas. Ended jobs are kept for their retention. Deleting `default` gives it the
+        /// Deletes a namespace without open jobs and schedules: its settings and quotas. Ended jobs are kept for their retention. Deleting `default` gives it the
         /// default settings back. Deleting one that is not there is OK.
-        /// Errors: FAILED_PRECONDITION `NAMESPACE_NOT_EMPTY` while jobs are open in it, `REVISION_MISMATCH`.
+        /// Errors: FAILED_PRECONDITION `NAMESPACE_NOT_EMPTY` while jobs are open in it or it has schedules, `REVISION_MISMATCH`.
         async fn delete_namespace(
             &self,
             request: tonic::Request<super::DeleteNamespaceRequest>,
@@ -9170,6 +9170,14 @@ pub enum ErrorReason {
     HttpStatus = 294,
     /// Failure type: an `http` step may not call the address.
     EgressRefused = 295,
+    /// NOT_FOUND: there is no such schedule in the namespace.
+    ScheduleNotFound = 280,
+    /// Of a fire: its time was missed, and the schedule does not make up for it.
+    ScheduleMissed = 281,
+    /// Of a fire: the target of an earlier time still ran.
+    ScheduleOverlap = 282,
+    /// Of a fire: as many times as may wait for their turn did so already.
+    ScheduleQueueFull = 283,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -9295,6 +9303,10 @@ impl ErrorReason {
             Self::ValidationFailed => "ERROR_REASON_VALIDATION_FAILED",
             Self::HttpStatus => "ERROR_REASON_HTTP_STATUS",
             Self::EgressRefused => "ERROR_REASON_EGRESS_REFUSED",
+            Self::ScheduleNotFound => "ERROR_REASON_SCHEDULE_NOT_FOUND",
+            Self::ScheduleMissed => "ERROR_REASON_SCHEDULE_MISSED",
+            Self::ScheduleOverlap => "ERROR_REASON_SCHEDULE_OVERLAP",
+            Self::ScheduleQueueFull => "ERROR_REASON_SCHEDULE_QUEUE_FULL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -9417,6 +9429,10 @@ impl ErrorReason {
             "ERROR_REASON_VALIDATION_FAILED" => Some(Self::ValidationFailed),
             "ERROR_REASON_HTTP_STATUS" => Some(Self::HttpStatus),
             "ERROR_REASON_EGRESS_REFUSED" => Some(Self::EgressRefused),
+            "ERROR_REASON_SCHEDULE_NOT_FOUND" => Some(Self::ScheduleNotFound),
+            "ERROR_REASON_SCHEDULE_MISSED" => Some(Self::ScheduleMissed),
+            "ERROR_REASON_SCHEDULE_OVERLAP" => Some(Self::ScheduleOverlap),
+            "ERROR_REASON_SCHEDULE_QUEUE_FULL" => Some(Self::ScheduleQueueFull),
             _ => None,
         }
     }
@@ -10699,6 +10715,1429 @@ pub mod safety_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "coretex.v1.SafetyService";
     impl<T> tonic::server::NamedService for SafetyServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// What is started, and when. Either `cron` or `interval`, and one target.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleSpec {
+    /// For people, up to 1,024 bytes.
+    #[prost(string, tag = "1")]
+    pub description: ::prost::alloc::string::String,
+    /// Minute, hour, day of month, month, day of week: values, names (`JAN`, `MON`), ranges, steps, lists, `L` for the last day of a month; or `@hourly`,
+    /// `@daily`, `@weekly`, `@monthly`, `@yearly`. Where both days are restricted, either is enough. Up to 256 bytes.
+    #[prost(string, tag = "2")]
+    pub cron: ::prost::alloc::string::String,
+    /// IANA name of the time zone `cron` is read in. Default `UTC`. A local time that clocks jump over is the end of the jump, once; one that they show
+    /// twice is the first.
+    #[prost(string, tag = "3")]
+    pub time_zone: ::prost::alloc::string::String,
+    /// From each nominal time to the next, 10 s to 366 days.
+    #[prost(message, optional, tag = "4")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    /// A time from which intervals are counted, in both directions. Default: 1970-01-01T00:00:00Z.
+    #[prost(message, optional, tag = "5")]
+    pub anchor: ::core::option::Option<::prost_types::Timestamp>,
+    /// No nominal time before it.
+    #[prost(message, optional, tag = "6")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// No nominal time at it or after. Must be after `start_time`.
+    #[prost(message, optional, tag = "7")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Each start is put off by its own share of this, at most 24 h, and never as far as the next nominal time. The same time has the same share for ever.
+    #[prost(message, optional, tag = "8")]
+    pub jitter: ::core::option::Option<::prost_types::Duration>,
+    /// About times that were missed. Default ONE.
+    #[prost(enumeration = "ScheduleCatchUp", tag = "9")]
+    pub catch_up: i32,
+    /// With ALL: 1 to 1,000, default 100. Refused with others.
+    #[prost(uint32, tag = "10")]
+    pub catch_up_max: u32,
+    /// About targets that still run. Default SKIP.
+    #[prost(enumeration = "ScheduleOverlap", tag = "11")]
+    pub overlap: i32,
+    /// What is started.
+    #[prost(oneof = "schedule_spec::Target", tags = "12, 13")]
+    pub target: ::core::option::Option<schedule_spec::Target>,
+}
+/// Nested message and enum types in `ScheduleSpec`.
+pub mod schedule_spec {
+    /// What is started.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Target {
+        /// A job. `job_id`, `idempotency_key`, `schedule_time`, `parent_job_id` and `trace_id` must be left out: each start has its own. Jobs get the labels
+        /// `coretex.schedule` and `coretex.nominal_time`.
+        #[prost(message, tag = "12")]
+        Job(super::JobSpec),
+        /// A run of a workflow.
+        #[prost(message, tag = "13")]
+        Run(super::ScheduledRun),
+    }
+}
+/// A run of a workflow to start.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduledRun {
+    /// The workflow.
+    #[prost(string, tag = "1")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Its version. Left out: the newest one at each start.
+    #[prost(uint32, optional, tag = "2")]
+    pub version: ::core::option::Option<u32>,
+    /// Input of the run.
+    #[prost(message, optional, tag = "3")]
+    pub input: ::core::option::Option<Payload>,
+    /// Labels of the run.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+}
+/// A schedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Schedule {
+    /// Its id, unique in the namespace. `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// As it was applied. Left out of the REF view; BASIC leaves out the input.
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<ScheduleSpec>,
+    /// Who applied it last: targets are started in that name. Empty: anonymous.
+    #[prost(string, tag = "3")]
+    pub creator: ::prost::alloc::string::String,
+    /// Set while it is paused.
+    #[prost(message, optional, tag = "4")]
+    pub pause: ::core::option::Option<SchedulePause>,
+    /// The next nominal time. Unset after the end, and while paused.
+    #[prost(message, optional, tag = "5")]
+    pub next_nominal_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When that is handled: `jitter` later.
+    #[prost(message, optional, tag = "6")]
+    pub next_fire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What became of the newest time that was handled.
+    #[prost(message, optional, tag = "7")]
+    pub last_fire: ::core::option::Option<ScheduleFire>,
+    /// How many starts were made.
+    #[prost(int64, tag = "8")]
+    pub started: i64,
+    /// How often nothing was started, as the schedule wants it. What was missed in one stretch counts once.
+    #[prost(int64, tag = "9")]
+    pub skipped: i64,
+    /// How many starts were refused.
+    #[prost(int64, tag = "10")]
+    pub failed: i64,
+    /// Times that wait for their turn.
+    #[prost(int32, tag = "11")]
+    pub pending: i32,
+    /// What was asked for and is not done.
+    #[prost(message, repeated, tag = "12")]
+    pub backfills: ::prost::alloc::vec::Vec<ScheduleBackfill>,
+    /// Rises by one with each change of the spec.
+    #[prost(uint64, tag = "13")]
+    pub revision: u64,
+    /// When it was made.
+    #[prost(message, optional, tag = "14")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Last change of the spec.
+    #[prost(message, optional, tag = "15")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// That a schedule is paused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SchedulePause {
+    /// Why, in the words of whoever paused it.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who. Empty: anonymous.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+    /// Since when.
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A backfill under way.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleBackfill {
+    /// First time of the stretch.
+    #[prost(message, optional, tag = "1")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// End of the stretch; not in it.
+    #[prost(message, optional, tag = "2")]
+    pub to_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Everything before it has been put in line.
+    #[prost(message, optional, tag = "3")]
+    pub next_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether starts wait for each other.
+    #[prost(bool, tag = "4")]
+    pub sequential: bool,
+    /// Who asked for it.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "6")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What became of one nominal time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleFire {
+    /// The schedule.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// The time it was meant for. Of a trigger: when it was asked for.
+    #[prost(message, optional, tag = "2")]
+    pub nominal_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why.
+    #[prost(enumeration = "ScheduleFireCause", tag = "3")]
+    pub cause: i32,
+    /// What came of it.
+    #[prost(enumeration = "ScheduleFireOutcome", tag = "4")]
+    pub outcome: i32,
+    /// When it was handled.
+    #[prost(message, optional, tag = "5")]
+    pub fire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Id of the job or run. Empty where none was made.
+    #[prost(string, tag = "6")]
+    pub target_id: ::prost::alloc::string::String,
+    /// Stable reason where nothing was started, for example `SCHEDULE_OVERLAP`, `SCHEDULE_MISSED`, `TOPIC_NOT_FOUND` or `POLICY_DENIED`.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    /// The same in words.
+    #[prost(string, tag = "8")]
+    pub message: ::prost::alloc::string::String,
+}
+/// Request of ApplySchedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyScheduleRequest {
+    /// Its id. `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// What is started, and when. All of it as kept: at most 64 KiB.
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<ScheduleSpec>,
+    /// Revision it must have. 0: any.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of ApplySchedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyScheduleResponse {
+    /// The schedule.
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<Schedule>,
+    /// Whether there was none of this id before.
+    #[prost(bool, tag = "2")]
+    pub created: bool,
+    /// What the caller should know: that the topic is paused.
+    #[prost(message, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+}
+/// Request of GetSchedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetScheduleRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// How the input is written. Default: as it is kept.
+    #[prost(enumeration = "PayloadFormat", tag = "2")]
+    pub payload_format: i32,
+}
+/// Response of GetSchedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetScheduleResponse {
+    /// The schedule.
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<Schedule>,
+}
+/// Request of ListSchedules.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSchedulesRequest {
+    /// Fields: `schedule_id`, `paused`, `topic`, `workflow`, `creator`. Empty: all.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most schedules of a page, up to 1,000. Default 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `schedule_id asc` (default) or `schedule_id desc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// REF, BASIC (default) or FULL.
+    #[prost(enumeration = "View", tag = "5")]
+    pub view: i32,
+}
+/// Response of ListSchedules.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSchedulesResponse {
+    /// The schedules.
+    #[prost(message, repeated, tag = "1")]
+    pub schedules: ::prost::alloc::vec::Vec<Schedule>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of PauseSchedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseScheduleRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// Why, up to 1,024 bytes.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of PauseSchedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PauseScheduleResponse {
+    /// The schedule, without its input.
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<Schedule>,
+}
+/// Request of ResumeSchedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeScheduleRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of ResumeSchedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResumeScheduleResponse {
+    /// The schedule, without its input.
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<Schedule>,
+}
+/// Request of TriggerSchedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TriggerScheduleRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of TriggerSchedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TriggerScheduleResponse {
+    /// What came of it.
+    #[prost(message, optional, tag = "1")]
+    pub fire: ::core::option::Option<ScheduleFire>,
+}
+/// Request of PreviewSchedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewScheduleRequest {
+    /// How many times, 1 to 100. Default (0) 10.
+    #[prost(int32, tag = "3")]
+    pub count: i32,
+    /// Times after this one. Default: now.
+    #[prost(message, optional, tag = "4")]
+    pub after_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What is asked about.
+    #[prost(oneof = "preview_schedule_request::Of", tags = "1, 2")]
+    pub of: ::core::option::Option<preview_schedule_request::Of>,
+}
+/// Nested message and enum types in `PreviewScheduleRequest`.
+pub mod preview_schedule_request {
+    /// What is asked about.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Of {
+        /// A schedule by its id.
+        #[prost(string, tag = "1")]
+        ScheduleId(::prost::alloc::string::String),
+        /// A spec. It needs no target.
+        #[prost(message, tag = "2")]
+        Spec(super::ScheduleSpec),
+    }
+}
+/// Response of PreviewSchedule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewScheduleResponse {
+    /// In order. Fewer than asked for where the schedule ends.
+    #[prost(message, repeated, tag = "1")]
+    pub times: ::prost::alloc::vec::Vec<PreviewedTime>,
+}
+/// A nominal time to come.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewedTime {
+    /// The nominal time.
+    #[prost(message, optional, tag = "1")]
+    pub nominal_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it is handled: `jitter` later. The share of a spec that is not applied is that of the schedule `preview`.
+    #[prost(message, optional, tag = "2")]
+    pub fire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The nominal time as clocks in the zone show it, RFC 3339.
+    #[prost(string, tag = "3")]
+    pub local_time: ::prost::alloc::string::String,
+    /// What clocks do there: that they jump over the local time, or show it twice. Empty as a rule.
+    #[prost(string, tag = "4")]
+    pub note: ::prost::alloc::string::String,
+}
+/// Request of DeleteSchedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteScheduleRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// Revision it must have. 0: any.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of DeleteSchedule.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteScheduleResponse {
+    /// Whether it was there.
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+}
+/// Request of BackfillSchedule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillScheduleRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// First time of the stretch, at most 90 days ago. The bounds of the schedule hold as well.
+    #[prost(message, optional, tag = "2")]
+    pub from_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// End of the stretch; not in it. Default, and at most: now.
+    #[prost(message, optional, tag = "3")]
+    pub to_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Each start waits for the end of the one before. Otherwise all are made at once.
+    #[prost(bool, tag = "4")]
+    pub sequential: bool,
+    /// Makes a repeat of this call harmless for 24 h.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Response of BackfillSchedule.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillScheduleResponse {
+    /// Nominal times in the stretch, those included that were started before.
+    #[prost(int32, tag = "1")]
+    pub count: i32,
+    /// The first of them.
+    #[prost(message, optional, tag = "2")]
+    pub first_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The last of them.
+    #[prost(message, optional, tag = "3")]
+    pub last_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Request of ListScheduleFires.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListScheduleFiresRequest {
+    /// The schedule. Over REST `-` is any; empty is any.
+    #[prost(string, tag = "1")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// Fields: `outcome`, `cause`, `reason`, `target_id`, `nominal_time`. Empty: all.
+    #[prost(string, tag = "2")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most fires of a page, up to 1,000. Default 50. A page may be short and still have a next one.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// From the page before; the other fields must be the same.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `nominal_time desc` (default) or `nominal_time asc`.
+    #[prost(string, tag = "5")]
+    pub order_by: ::prost::alloc::string::String,
+}
+/// Response of ListScheduleFires.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListScheduleFiresResponse {
+    /// The fires.
+    #[prost(message, repeated, tag = "1")]
+    pub fires: ::prost::alloc::vec::Vec<ScheduleFire>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What happens to a time when the target of an earlier one still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ScheduleOverlap {
+    /// SKIP.
+    Unspecified = 0,
+    /// Nothing is started for it.
+    Skip = 1,
+    /// It waits for the end of the earlier one. Up to 1,000 times wait; further ones are skipped.
+    Queue = 2,
+    /// Both run.
+    Allow = 3,
+    /// The earlier one is cancelled, and the new one started at once.
+    CancelRunning = 4,
+}
+impl ScheduleOverlap {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SCHEDULE_OVERLAP_UNSPECIFIED",
+            Self::Skip => "SCHEDULE_OVERLAP_SKIP",
+            Self::Queue => "SCHEDULE_OVERLAP_QUEUE",
+            Self::Allow => "SCHEDULE_OVERLAP_ALLOW",
+            Self::CancelRunning => "SCHEDULE_OVERLAP_CANCEL_RUNNING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SCHEDULE_OVERLAP_UNSPECIFIED" => Some(Self::Unspecified),
+            "SCHEDULE_OVERLAP_SKIP" => Some(Self::Skip),
+            "SCHEDULE_OVERLAP_QUEUE" => Some(Self::Queue),
+            "SCHEDULE_OVERLAP_ALLOW" => Some(Self::Allow),
+            "SCHEDULE_OVERLAP_CANCEL_RUNNING" => Some(Self::CancelRunning),
+            _ => None,
+        }
+    }
+}
+/// What is done about times that were missed: those that could not be handled within a minute, because no server ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ScheduleCatchUp {
+    /// ONE.
+    Unspecified = 0,
+    /// Nothing.
+    Skip = 1,
+    /// The newest of them is made up for.
+    One = 2,
+    /// The newest ones are made up for, at most `catch_up_max`.
+    All = 3,
+}
+impl ScheduleCatchUp {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SCHEDULE_CATCH_UP_UNSPECIFIED",
+            Self::Skip => "SCHEDULE_CATCH_UP_SKIP",
+            Self::One => "SCHEDULE_CATCH_UP_ONE",
+            Self::All => "SCHEDULE_CATCH_UP_ALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SCHEDULE_CATCH_UP_UNSPECIFIED" => Some(Self::Unspecified),
+            "SCHEDULE_CATCH_UP_SKIP" => Some(Self::Skip),
+            "SCHEDULE_CATCH_UP_ONE" => Some(Self::One),
+            "SCHEDULE_CATCH_UP_ALL" => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+/// Why something was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ScheduleFireCause {
+    /// Not set.
+    Unspecified = 0,
+    /// Its time came.
+    Time = 1,
+    /// Its time was missed.
+    CatchUp = 2,
+    /// TriggerSchedule.
+    Trigger = 3,
+    /// BackfillSchedule.
+    Backfill = 4,
+}
+impl ScheduleFireCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SCHEDULE_FIRE_CAUSE_UNSPECIFIED",
+            Self::Time => "SCHEDULE_FIRE_CAUSE_TIME",
+            Self::CatchUp => "SCHEDULE_FIRE_CAUSE_CATCH_UP",
+            Self::Trigger => "SCHEDULE_FIRE_CAUSE_TRIGGER",
+            Self::Backfill => "SCHEDULE_FIRE_CAUSE_BACKFILL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SCHEDULE_FIRE_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SCHEDULE_FIRE_CAUSE_TIME" => Some(Self::Time),
+            "SCHEDULE_FIRE_CAUSE_CATCH_UP" => Some(Self::CatchUp),
+            "SCHEDULE_FIRE_CAUSE_TRIGGER" => Some(Self::Trigger),
+            "SCHEDULE_FIRE_CAUSE_BACKFILL" => Some(Self::Backfill),
+            _ => None,
+        }
+    }
+}
+/// What became of one nominal time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ScheduleFireOutcome {
+    /// Not set.
+    Unspecified = 0,
+    /// It is tried again. Only in the reply of TriggerSchedule.
+    Pending = 1,
+    /// The target was started.
+    Started = 2,
+    /// Nothing was started, as the schedule wants it.
+    Skipped = 3,
+    /// The start was refused.
+    Failed = 4,
+}
+impl ScheduleFireOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SCHEDULE_FIRE_OUTCOME_UNSPECIFIED",
+            Self::Pending => "SCHEDULE_FIRE_OUTCOME_PENDING",
+            Self::Started => "SCHEDULE_FIRE_OUTCOME_STARTED",
+            Self::Skipped => "SCHEDULE_FIRE_OUTCOME_SKIPPED",
+            Self::Failed => "SCHEDULE_FIRE_OUTCOME_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SCHEDULE_FIRE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "SCHEDULE_FIRE_OUTCOME_PENDING" => Some(Self::Pending),
+            "SCHEDULE_FIRE_OUTCOME_STARTED" => Some(Self::Started),
+            "SCHEDULE_FIRE_OUTCOME_SKIPPED" => Some(Self::Skipped),
+            "SCHEDULE_FIRE_OUTCOME_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod schedule_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Schedules: what is started by itself, and when.
+    ///
+    /// A schedule has *nominal times*, by a cron expression in a time zone or by an interval. For each of them its target, a job or a run of a workflow,
+    /// is started at most once, ever: the id of the target follows from (namespace, schedule, nominal time). What became of each is a *fire*, kept for
+    /// 90 days. A refused start is recorded and never stops the schedule.
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`).
+    #[derive(Debug, Clone)]
+    pub struct ScheduleServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ScheduleServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ScheduleServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ScheduleServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes a schedule, or changes one that is there: the spec replaces the one before. Targets are started in the name of whoever applied it last.
+        /// Where timing or bounds change, times up to now count as handled. Pausing stays as it is. A repeat with the same `request_id` is OK.
+        /// Errors: INVALID_ARGUMENT per field; FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 1,000 schedules in the
+        /// namespace.
+        pub async fn apply_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplyScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/ApplySchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "ApplySchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a schedule, how far it has come, and when it starts its target next.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`.
+        pub async fn get_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/GetSchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "GetSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the schedules of the namespace, by id.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_schedules(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSchedulesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListSchedulesResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/ListSchedules");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "ListSchedules"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Starts nothing until it is resumed, not even what waits for its turn. Times that come meanwhile are skipped. Pausing a paused schedule is OK and
+        /// sets the reason anew.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; INVALID_ARGUMENT per field.
+        pub async fn pause_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::PauseScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/PauseSchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "PauseSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Goes on with the first time after now; what came during the pause is not made up for. What waited for its turn goes on. Resuming a schedule that is not
+        /// paused is OK.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`.
+        pub async fn resume_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResumeScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/ResumeSchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "ResumeSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Starts the target once, now, whatever the overlap policy, and also while the schedule is paused or after its end. A refused start is told as the
+        /// outcome of the fire. With the same `request_id` it is started once.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; RESOURCE_EXHAUSTED `TOO_MANY` while 1,000 starts wait for their turn.
+        pub async fn trigger_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TriggerScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::TriggerScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/TriggerSchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "TriggerSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells the next nominal times of a schedule, or of a spec that is not applied yet, and where clocks jump over them or show them twice.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; INVALID_ARGUMENT per field.
+        pub async fn preview_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::PreviewScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/PreviewSchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "PreviewSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a schedule away, with what waits for its turn. What it started goes on, its fires stay. Deleting one that is not there is OK.
+        /// Errors: FAILED_PRECONDITION `REVISION_MISMATCH`.
+        pub async fn delete_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/DeleteSchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "DeleteSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Starts the target for the nominal times of a stretch in the past that it was not started for. It goes on by itself, also after a restart; its fires
+        /// tell how. Times that were started before are left out.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; INVALID_ARGUMENT per field, also for a stretch beyond the last 90 days; RESOURCE_EXHAUSTED
+        /// `BATCH_TOO_LARGE` at more than 10,000 times, `TOO_MANY` while ten backfills of the schedule are under way.
+        pub async fn backfill_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackfillScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::BackfillScheduleResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/BackfillSchedule");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "BackfillSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists what became of nominal times, the latest first unless asked otherwise. Kept for 90 days, also when the schedule is gone.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_schedule_fires(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListScheduleFiresRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListScheduleFiresResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.ScheduleService/ListScheduleFires");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.ScheduleService", "ListScheduleFires"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod schedule_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ScheduleServiceServer.
+    #[async_trait]
+    pub trait ScheduleService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes a schedule, or changes one that is there: the spec replaces the one before. Targets are started in the name of whoever applied it last.
+        /// Where timing or bounds change, times up to now count as handled. Pausing stays as it is. A repeat with the same `request_id` is OK.
+        /// Errors: INVALID_ARGUMENT per field; FAILED_PRECONDITION `REVISION_MISMATCH`; RESOURCE_EXHAUSTED `TOO_MANY` at more than 1,000 schedules in the
+        /// namespace.
+        async fn apply_schedule(
+            &self,
+            request: tonic::Request<super::ApplyScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyScheduleResponse>, tonic::Status>;
+        /// Returns a schedule, how far it has come, and when it starts its target next.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`.
+        async fn get_schedule(
+            &self,
+            request: tonic::Request<super::GetScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetScheduleResponse>, tonic::Status>;
+        /// Lists the schedules of the namespace, by id.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_schedules(
+            &self,
+            request: tonic::Request<super::ListSchedulesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListSchedulesResponse>, tonic::Status>;
+        /// Starts nothing until it is resumed, not even what waits for its turn. Times that come meanwhile are skipped. Pausing a paused schedule is OK and
+        /// sets the reason anew.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; INVALID_ARGUMENT per field.
+        async fn pause_schedule(
+            &self,
+            request: tonic::Request<super::PauseScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::PauseScheduleResponse>, tonic::Status>;
+        /// Goes on with the first time after now; what came during the pause is not made up for. What waited for its turn goes on. Resuming a schedule that is not
+        /// paused is OK.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`.
+        async fn resume_schedule(
+            &self,
+            request: tonic::Request<super::ResumeScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResumeScheduleResponse>, tonic::Status>;
+        /// Starts the target once, now, whatever the overlap policy, and also while the schedule is paused or after its end. A refused start is told as the
+        /// outcome of the fire. With the same `request_id` it is started once.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; RESOURCE_EXHAUSTED `TOO_MANY` while 1,000 starts wait for their turn.
+        async fn trigger_schedule(
+            &self,
+            request: tonic::Request<super::TriggerScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::TriggerScheduleResponse>, tonic::Status>;
+        /// Tells the next nominal times of a schedule, or of a spec that is not applied yet, and where clocks jump over them or show them twice.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; INVALID_ARGUMENT per field.
+        async fn preview_schedule(
+            &self,
+            request: tonic::Request<super::PreviewScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::PreviewScheduleResponse>, tonic::Status>;
+        /// Takes a schedule away, with what waits for its turn. What it started goes on, its fires stay. Deleting one that is not there is OK.
+        /// Errors: FAILED_PRECONDITION `REVISION_MISMATCH`.
+        async fn delete_schedule(
+            &self,
+            request: tonic::Request<super::DeleteScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteScheduleResponse>, tonic::Status>;
+        /// Starts the target for the nominal times of a stretch in the past that it was not started for. It goes on by itself, also after a restart; its fires
+        /// tell how. Times that were started before are left out.
+        /// Errors: NOT_FOUND `SCHEDULE_NOT_FOUND`; INVALID_ARGUMENT per field, also for a stretch beyond the last 90 days; RESOURCE_EXHAUSTED
+        /// `BATCH_TOO_LARGE` at more than 10,000 times, `TOO_MANY` while ten backfills of the schedule are under way.
+        async fn backfill_schedule(
+            &self,
+            request: tonic::Request<super::BackfillScheduleRequest>,
+        ) -> std::result::Result<tonic::Response<super::BackfillScheduleResponse>, tonic::Status>;
+        /// Lists what became of nominal times, the latest first unless asked otherwise. Kept for 90 days, also when the schedule is gone.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_schedule_fires(
+            &self,
+            request: tonic::Request<super::ListScheduleFiresRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListScheduleFiresResponse>, tonic::Status>;
+    }
+    /// Schedules: what is started by itself, and when.
+    ///
+    /// A schedule has *nominal times*, by a cron expression in a time zone or by an interval. For each of them its target, a job or a run of a workflow,
+    /// is started at most once, ever: the id of the target follows from (namespace, schedule, nominal time). What became of each is a *fire*, kept for
+    /// 90 days. A refused start is recorded and never stops the schedule.
+    /// The namespace of every call travels as the metadata entry `coretex-namespace` (default `default`).
+    #[derive(Debug)]
+    pub struct ScheduleServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ScheduleServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ScheduleServiceServer<T>
+    where
+        T: ScheduleService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.ScheduleService/ApplySchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplyScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::ApplyScheduleRequest> for ApplyScheduleSvc<T> {
+                        type Response = super::ApplyScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplyScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ScheduleService>::apply_schedule(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplyScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/GetSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::GetScheduleRequest> for GetScheduleSvc<T> {
+                        type Response = super::GetScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ScheduleService>::get_schedule(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/ListSchedules" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSchedulesSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::ListSchedulesRequest> for ListSchedulesSvc<T> {
+                        type Response = super::ListSchedulesResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSchedulesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ScheduleService>::list_schedules(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSchedulesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/PauseSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::PauseScheduleRequest> for PauseScheduleSvc<T> {
+                        type Response = super::PauseScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ScheduleService>::pause_schedule(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/ResumeSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::ResumeScheduleRequest> for ResumeScheduleSvc<T> {
+                        type Response = super::ResumeScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ScheduleService>::resume_schedule(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/TriggerSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct TriggerScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::TriggerScheduleRequest>
+                        for TriggerScheduleSvc<T>
+                    {
+                        type Response = super::TriggerScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TriggerScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::trigger_schedule(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TriggerScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/PreviewSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::PreviewScheduleRequest>
+                        for PreviewScheduleSvc<T>
+                    {
+                        type Response = super::PreviewScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::preview_schedule(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/DeleteSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::DeleteScheduleRequest> for DeleteScheduleSvc<T> {
+                        type Response = super::DeleteScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as ScheduleService>::delete_schedule(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/BackfillSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackfillScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::BackfillScheduleRequest>
+                        for BackfillScheduleSvc<T>
+                    {
+                        type Response = super::BackfillScheduleResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackfillScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::backfill_schedule(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackfillScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.ScheduleService/ListScheduleFires" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListScheduleFiresSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<T: ScheduleService> tonic::server::UnaryService<super::ListScheduleFiresRequest>
+                        for ListScheduleFiresSvc<T>
+                    {
+                        type Response = super::ListScheduleFiresResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListScheduleFiresRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::list_schedule_fires(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListScheduleFiresSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for ScheduleServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.ScheduleService";
+    impl<T> tonic::server::NamedService for ScheduleServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

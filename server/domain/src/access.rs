@@ -172,8 +172,8 @@ pub const PERMISSIONS: &[Permission] = permissions! {
     "runs.control" SUBMITTERS, "Cancel, signal and rerun workflow runs";
     "workflows.read" READERS, "Read workflows and their versions";
     "workflows.write" OPERATORS, "Apply and delete workflows";
-    "schedules.read" READERS, "Read schedules and preview them";
-    "schedules.write" OPERATORS, "Apply, pause, trigger and delete schedules";
+    "schedules.read" READERS, "Read schedules and what they did, and preview them";
+    "schedules.write" OPERATORS, "Apply, pause, trigger, backfill and delete schedules";
     "approvals.read" READERS, "Read what waits for an approval";
     "approvals.decide" OPERATORS, "Approve and reject";
     "topics.read" READERS, "Read topics and their settings";

@@ -26,6 +26,23 @@ pub fn check_identity(name: &str) -> Result<(), String> {
         .map_err(|e| format!("must match [A-Za-z0-9][A-Za-z0-9._@-]{{0,63}}; {e}"))
 }
 
+/// What the history of a job says of a schedule that made it in somebody's name. Names of identities have no blanks, so it
+/// is the name of none; [`principal_of`] finds the one it stands for.
+pub fn schedule_actor(schedule_id: &str, creator: &str) -> String {
+    match creator {
+        "" => format!("schedule:{schedule_id} (anonymous)"),
+        creator => format!("schedule:{schedule_id} as {creator}"),
+    }
+}
+
+/// In whose name an actor acts: its own, unless it is a schedule.
+pub fn principal_of(actor: &str) -> Option<&str> {
+    match actor.strip_prefix("schedule:").and_then(|rest| rest.split_once(' ')) {
+        None => Some(actor),
+        Some((_, who)) => who.strip_prefix("as "),
+    }
+}
+
 /// Checks a key (idempotency, concurrency, rate): 1..=256 bytes, printable, not blank.
 pub fn check_key(key: &str) -> Result<(), String> {
     if key.len() > limits::KEY_LEN_MAX {
@@ -82,6 +99,15 @@ fn check_pattern(name: &str, len_max: usize, alnum: fn(char) -> bool, inner: &st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_acts_in_the_name_of_whoever_applied_it() {
+        assert_eq!(principal_of("ann"), Some("ann"));
+        assert_eq!(principal_of(&schedule_actor("nightly", "corp:ann/x")), Some("corp:ann/x"));
+        assert_eq!(principal_of(&schedule_actor("nightly", "")), None);
+        // An issuer may be named so; a schedule is told from it by the blank.
+        assert_eq!(principal_of("schedule:nightly"), Some("schedule:nightly"));
+    }
 
     #[test]
     fn bad_topics_are_refused_with_the_first_bad_position() {

@@ -95,8 +95,8 @@ reasons! {
         "Check the metadata entry `coretex-namespace`.";
     NamespaceExists = "NAMESPACE_EXISTS" => AlreadyExists, "There is a namespace of this name.",
         "Update it with UpdateNamespace.";
-    NamespaceNotEmpty = "NAMESPACE_NOT_EMPTY" => FailedPrecondition, "Jobs are open in the namespace.",
-        "Cancel them, or wait for their end.";
+    NamespaceNotEmpty = "NAMESPACE_NOT_EMPTY" => FailedPrecondition, "Jobs are open in the namespace, or it has schedules.",
+        "Cancel the jobs or wait for their end; delete the schedules.";
     PolicyNotFound = "POLICY_NOT_FOUND" => NotFound, "There is no such policy, or no such version of it.",
         "ListPolicies and ListPolicyVersions tell what there is.";
     WorkflowNotFound = "WORKFLOW_NOT_FOUND" => NotFound, "There is no such workflow in the namespace, it was deleted, or it has no such version.",
@@ -269,6 +269,14 @@ reasons! {
         "Correct the fields named in `violations`.";
     RunNotEnded = "RUN_NOT_ENDED" => FailedPrecondition, "The run is still going on.",
         "Cancel it or wait for its end, then rerun it.";
+    ScheduleNotFound = "SCHEDULE_NOT_FOUND" => NotFound, "There is no such schedule in this namespace.",
+        "ListSchedules tells what there is; check the namespace.";
+    ScheduleMissed = "SCHEDULE_MISSED" => Recorded, "The time of a schedule was missed, and its catch-up policy does not make up for it.",
+        "Nothing, if that is meant; `catch_up` of the schedule says what is made up for, and BackfillSchedule does it by hand.";
+    ScheduleOverlap = "SCHEDULE_OVERLAP" => Recorded, "The time of a schedule was skipped: the target of an earlier one still ran.",
+        "Give the target less to do or the schedule more time; `overlap` says what else may happen.";
+    ScheduleQueueFull = "SCHEDULE_QUEUE_FULL" => Recorded, "The time of a schedule was skipped: 1,000 times wait for their turn already.",
+        "Look why its targets take longer than the time between two of them.";
     BackupTargetNotEmpty = "BACKUP_TARGET_NOT_EMPTY" => FailedPrecondition, "The directory for a backup is not empty.",
         "Name an empty directory, or one that does not exist yet.";
     BackupUnsupported = "BACKUP_UNSUPPORTED" => Unimplemented, "This store is backed up with its own tools.",

@@ -263,7 +263,8 @@ impl Shared {
     }
 }
 
-async fn change(
+/// As [`Engine::change_catalog`], for tasks that nobody drops half-way.
+pub(crate) async fn change(
     shared: &Arc<Shared>,
     once: Option<Once>,
     decide: impl FnOnce(&mut Draft<'_>) -> Result<(), Refusal>,

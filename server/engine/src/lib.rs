@@ -26,6 +26,7 @@ mod remote;
 mod retry;
 mod run;
 mod runs;
+mod schedules;
 mod sessions;
 mod shard;
 mod shared;
@@ -51,6 +52,7 @@ pub use policies::{
 };
 pub use remote::{Question, RemoteKernel, Standing};
 pub use runs::{ItemsView, Rerun, RunPage, RunQuery, RunView, RunWatch, StartRun, StepView};
+pub use schedules::{ApplySchedule, Backfilled, FirePage, FireQuery, ScheduleInfo, StartAs};
 pub use sessions::{Attached, Outbox, OutputPiece, SessionHandle, lease_hash};
 pub use topics::TopicView;
 pub use workflows::{ApplyWorkflow, TopicServed, Versioned, WorkflowApplied, WorkflowInfo};
@@ -118,6 +120,7 @@ impl Engine {
         // Before anybody is served: what was in force when the engine stopped is in force again.
         policies::force::refresh(&shared).await.map_err(unready)?;
         policies::force::tell_all(&shared).await.map_err(unready)?;
+        tasks.push(tokio::spawn(schedules::run(shared.clone())));
         Ok(Engine {
             shared,
             tasks: Arc::new(Mutex::new(tasks)),

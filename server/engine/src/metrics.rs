@@ -52,6 +52,8 @@ pub struct EngineMetrics {
     pub returned_offers: AtomicU64,
     pub protocol_errors: AtomicU64,
     pub invariant_violations: AtomicU64,
+    /// Times of schedules that were handled: started, skipped, failed.
+    pub schedule_fires: [AtomicU64; 3],
     /// Questions that a policy kernel elsewhere did not answer.
     pub policy_outages: AtomicU64,
 }

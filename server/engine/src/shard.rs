@@ -25,7 +25,7 @@ const GROUP_MAX: usize = 512;
 const PIPELINE_DEPTH: usize = 3;
 
 /// Longest sleep while something waits for a wall time.
-const WALL_SLEEP_MAX: Span = Span::secs(2);
+pub(crate) const WALL_SLEEP_MAX: Span = Span::secs(2);
 
 /// Why a loop ended.
 pub(crate) enum Exit {

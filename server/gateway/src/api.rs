@@ -15,6 +15,7 @@ pub(crate) mod namespaces;
 mod output;
 mod receipts;
 pub(crate) mod safety;
+pub(crate) mod schedules;
 pub(crate) mod submit_stream;
 pub(crate) mod topics;
 mod watch;

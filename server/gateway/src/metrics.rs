@@ -136,6 +136,7 @@ fn engine(gate: &Gate, out: &mut String) {
         let count = count.load(Ordering::Relaxed);
         let _ = writeln!(out, "coretex_approvals_total{{state=\"{}\"}} {count}", state.name());
     }
+    fires(&m.schedule_fires, out);
     gauge(out, "coretex_approvals_pending", "Approvals that are open.", gate.engine.pending_approvals());
     for (name, help, h) in [
         (
@@ -161,6 +162,17 @@ fn engine(gate: &Gate, out: &mut String) {
     gauge(out, "coretex_worker_sessions", "Sessions of workers.", info.sessions);
     gauge(out, "coretex_store_bytes", "Bytes the store uses.", stats.bytes);
     gauge(out, "coretex_store_lag_records", "Records committed and not indexed.", stats.lag);
+}
+
+fn fires(fires: &[AtomicU64; 3], out: &mut String) {
+    let _ = writeln!(
+        out,
+        "# HELP coretex_schedule_fires Times of schedules that were handled, by outcome.\n# TYPE coretex_schedule_fires counter"
+    );
+    for (outcome, count) in ["STARTED", "SKIPPED", "FAILED"].iter().zip(fires) {
+        let count = count.load(Ordering::Relaxed);
+        let _ = writeln!(out, "coretex_schedule_fires_total{{outcome=\"{outcome}\"}} {count}");
+    }
 }
 
 /// Queues and slots of all namespaces.

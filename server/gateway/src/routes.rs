@@ -2,8 +2,8 @@
 
 use crate::api::{
     admin::Admin, approvals::Approvals, audit::Audit, auth::Auth, config::Config, dlq::Dlq, events::Events,
-    jobs::Jobs, namespaces::Namespaces, safety::Safety, topics::Topics, workers::Workers,
-    workflows::Workflows,
+    jobs::Jobs, namespaces::Namespaces, safety::Safety, schedules::Schedules, topics::Topics,
+    workers::Workers, workflows::Workflows,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;
@@ -18,6 +18,7 @@ use coretex_contract::v1::event_service_server::EventServiceServer;
 use coretex_contract::v1::job_service_server::JobServiceServer;
 use coretex_contract::v1::namespace_service_server::NamespaceServiceServer;
 use coretex_contract::v1::safety_service_server::SafetyServiceServer;
+use coretex_contract::v1::schedule_service_server::ScheduleServiceServer;
 use coretex_contract::v1::topic_service_server::TopicServiceServer;
 use coretex_contract::v1::worker_service_server::WorkerServiceServer;
 use coretex_contract::v1::workflow_service_server::WorkflowServiceServer;
@@ -71,5 +72,6 @@ fn all_else(gate: &Arc<Gate>, routes: Routes) -> Routes {
         .add_service(tuned!(AuditServiceServer, Audit(gate.clone()), gate))
         .add_service(tuned!(AuthServiceServer, Auth(gate.clone()), gate))
         .add_service(tuned!(NamespaceServiceServer, Namespaces(gate.clone()), gate))
+        .add_service(tuned!(ScheduleServiceServer, Schedules(gate.clone()), gate))
         .add_service(tuned!(AdminServiceServer, Admin(gate.clone()), gate))
 }

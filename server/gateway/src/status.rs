@@ -170,6 +170,7 @@ fn resource(reason: Reason) -> Option<&'static str> {
         Reason::TopicNotFound => Some("coretex.v1.Topic"),
         Reason::WorkerNotFound | Reason::WorkerIdTaken => Some("coretex.v1.Worker"),
         Reason::SessionNotFound => Some("session"),
+        Reason::ScheduleNotFound => Some("coretex.v1.Schedule"),
         Reason::NodeNotFound => Some("coretex.v1.Node"),
         Reason::NamespaceNotFound | Reason::NamespaceExists => Some("namespace"),
         _ => None,

@@ -149,7 +149,7 @@ pub(crate) fn own(bytes: &Bytes) -> Bytes {
     if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) }
 }
 
-fn payload_of(payload: &wire::Payload) -> Payload {
+pub(crate) fn payload_of(payload: &wire::Payload) -> Payload {
     let content_type = match payload.kind {
         0 => ContentType::None,
         1 => ContentType::Json,
@@ -159,7 +159,7 @@ fn payload_of(payload: &wire::Payload) -> Payload {
     Payload { content_type, data: own(&payload.data) }
 }
 
-fn spec_of(spec: &wire::Spec, interner: &mut Interner) -> Spec {
+pub(crate) fn spec_of(spec: &wire::Spec, interner: &mut Interner) -> Spec {
     Spec {
         topic: interner.text(&spec.topic),
         payload: spec.payload.as_ref().map(payload_of).unwrap_or_default(),

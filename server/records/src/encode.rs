@@ -35,7 +35,7 @@ pub fn put_job(
     put::text(buf, 3, job.namespace.as_str());
     let (known, fresh, keeps_checkpoint) = match form {
         Form::Whole { fresh } => {
-            put_spec(buf, &job.spec);
+            put_spec(buf, 4, &job.spec);
             (0, fresh, false)
         }
         Form::Change { fresh, keeps_checkpoint } => {
@@ -86,7 +86,7 @@ pub(crate) fn put_texts(buf: &mut Vec<u8>, tag: u32, texts: &[Arc<str>]) {
     }
 }
 
-fn put_payload(buf: &mut Vec<u8>, tag: u32, payload: &Payload) {
+pub(crate) fn put_payload(buf: &mut Vec<u8>, tag: u32, payload: &Payload) {
     put::nested(buf, tag, |buf| {
         match &payload.content_type {
             ContentType::None => {}
@@ -101,8 +101,8 @@ fn put_payload(buf: &mut Vec<u8>, tag: u32, payload: &Payload) {
     });
 }
 
-fn put_spec(buf: &mut Vec<u8>, spec: &Spec) {
-    put::nested(buf, 4, |buf| {
+pub(crate) fn put_spec(buf: &mut Vec<u8>, tag: u32, spec: &Spec) {
+    put::nested(buf, tag, |buf| {
         put::text(buf, 1, &spec.topic);
         put_payload(buf, 2, &spec.payload);
         put::uint(buf, 3, u64::from(spec.priority));

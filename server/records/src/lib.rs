@@ -14,6 +14,7 @@ mod of_run;
 mod put;
 pub mod resource;
 pub mod row;
+pub mod schedule;
 mod terms;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod config;
 mod entry;
 mod log;
 mod of_run;
+mod schedule;
 mod terms;
 
 pub use catalog::{Output, Resource, Secret};
@@ -14,6 +15,7 @@ pub use config::{Applied, Layer};
 pub use entry::{Entry, Ruling};
 pub use log::{Batch, Group, Write};
 pub use of_run::OfRun;
+pub use schedule::{Backfill, PendingFire, RunTarget, Schedule, ScheduleFire, SchedulePause, ScheduleState};
 pub use terms::{Approval, Constraints, Terms, Texts, Throttle};
 
 use prost::Message;

@@ -13,6 +13,7 @@ mod job;
 mod keys;
 mod policy;
 mod problems;
+mod schedule;
 mod server;
 mod shown;
 mod step;
@@ -66,6 +67,9 @@ enum Command {
     /// Configuration in layers: system, org, team, workflow, step
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// What is started by itself, and when: cron expressions, intervals, backfills
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Graphs of steps: check them, draw them, keep them on a server
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
@@ -170,6 +174,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Dlq(command) => on_runtime(dlq::run(command, &client), IsPatient::No),
         Command::Config(command) => on_runtime(config::run(command, &client), IsPatient::No),
         Command::Approval(command) => on_runtime(approval::run(command, &client), IsPatient::No),
+        Command::Schedule(command) => on_runtime(schedule::run(command, &client), IsPatient::No),
         Command::Topic(command) => on_runtime(topic::run(command, &client), IsPatient::No),
         Command::Admin(command) => on_runtime(admin::run(command, &client), IsPatient::No),
     }
@@ -192,6 +197,7 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Dlq(_)
         | Command::Config(_)
         | Command::Approval(_)
+        | Command::Schedule(_)
         | Command::Topic(_)
         | Command::Worker(_)
         | Command::Bench(_) => false,

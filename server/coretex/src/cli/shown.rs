@@ -3,7 +3,7 @@
 use crate::outcome::{Failure, Outcome};
 use coretex_sdk::raw::FILE_DESCRIPTOR_SET;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value};
 use std::io::{IsTerminal, Write};
 use std::sync::LazyLock;
@@ -56,12 +56,16 @@ pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// What a message of the contract is made of.
+pub(super) fn descriptor(name: &str) -> MessageDescriptor {
+    let full = format!("coretex.v1.{name}");
+    POOL.get_message_by_name(&full).expect("invariant: the message is part of the contract")
+}
+
 /// A message of the contract as a document: names as in the proto, 64-bit numbers as numbers.
 /// At the top everything is there, below only what is set.
 pub(super) fn document<M: Message>(name: &str, message: &M) -> Value {
-    let full = format!("coretex.v1.{name}");
-    let descriptor = POOL.get_message_by_name(&full).expect("invariant: the message is part of the contract");
-    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+    let message = DynamicMessage::decode(descriptor(name), message.encode_to_vec().as_slice())
         .expect("invariant: a message of the contract fits its own descriptor");
     let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
     let write = |options: &SerializeOptions| {

@@ -436,10 +436,10 @@ impl Job {
         hash.finalize().to_hex()[..32].to_owned()
     }
 
-    /// Whoever logged in to submit the job.
+    /// Whoever logged in to submit the job, or the schedule that did so in their name.
     pub fn submitter(&self) -> Option<&str> {
         match self.history.first().map(|entry| &entry.event) {
-            Some(Event::Submitted { actor }) => actor.as_deref(),
+            Some(Event::Submitted { actor }) => actor.as_deref().and_then(crate::names::principal_of),
             Some(_) | None => None,
         }
     }

@@ -349,10 +349,15 @@ impl Engine {
         }
         check_revision("the namespace", revision, present.revision)?;
         let decide = move |draft: &mut crate::catalog::Draft<'_>| {
-            if let Some(present) = draft.get(&key) {
-                check_revision("the namespace", revision, present.revision)?;
-                draft.end(key);
+            let Some(present) = draft.get(&key) else { return Ok(()) };
+            check_revision("the namespace", revision, present.revision)?;
+            // They would go on making jobs.
+            let schedules = draft.all(Kind::Schedule, &Namespace::new(key.name.clone()));
+            if &*key.name != DEFAULT && !schedules.is_empty() {
+                let message = format!("there are schedules in namespace {}", key.name);
+                return Err(Refusal::new(Reason::NamespaceNotEmpty, message).fact("namespace", &*key.name));
             }
+            draft.end(key);
             Ok(())
         };
         self.change_catalog(once, decide).await?;

@@ -49,15 +49,26 @@ impl Engine {
     }
 }
 
-/// Cancels a run for a newer one.
-pub(crate) async fn take_place(shared: Arc<Shared>, namespace: Namespace, run_id: RunId) {
+/// Cancels a run on behalf of something that started it; one that has ended needs no cancelling.
+pub(crate) async fn cancel(
+    shared: &Arc<Shared>,
+    namespace: &Namespace,
+    run_id: &RunId,
+    (reason, actor): (Arc<str>, Arc<str>),
+) -> Result<(), Refusal> {
     let input = || Input::CancelRun {
         namespace: namespace.clone(),
         run_id: run_id.clone(),
-        reason: coretex_kernel::TAKEN.into(),
-        actor: "system:run".into(),
+        reason: reason.clone(),
+        actor: actor.clone(),
     };
-    if let Err(refusal) = change(&shared, &namespace, &run_id, input).await {
+    change(shared, namespace, run_id, input).await.map(drop)
+}
+
+/// Cancels a run for a newer one.
+pub(crate) async fn take_place(shared: Arc<Shared>, namespace: Namespace, run_id: RunId) {
+    let why = (coretex_kernel::TAKEN.into(), "system:run".into());
+    if let Err(refusal) = cancel(&shared, &namespace, &run_id, why).await {
         tracing::warn!(%refusal, run = %run_id, "a run could not be cancelled for a newer one, which waits on");
     }
 }

@@ -16,9 +16,10 @@ pub use start::StartRun;
 pub use view::{ItemsView, RunView, StepView};
 pub use watch::RunWatch;
 
-pub(crate) use change::take_place;
+pub(crate) use change::{cancel, take_place};
 pub(crate) use evaluate::{evaluate, load};
 pub(crate) use recover::{Recovered, gather};
+pub(crate) use start::start_named;
 pub(crate) use watch::Watches;
 
 use crate::events::refusal_of;

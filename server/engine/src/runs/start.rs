@@ -66,6 +66,20 @@ pub(crate) async fn start(
         let message = "looks like an id the server makes; choose another, as run_nightly-7";
         return Err(Refusal::field("run_id", message));
     }
+    start_named(shared, caller, asked, request_id).await
+}
+
+/// The same, also under an id in the form of our own.
+pub(crate) async fn start_named(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    asked: StartRun,
+    request_id: &str,
+) -> Result<(RunView, bool), Refusal> {
+    if asked.version > 0 {
+        // Versions of a workflow that was deleted are there for the runs that are on them.
+        plan(shared, &caller.namespace, &asked.workflow, 0).await?;
+    }
     let plan = plan(shared, &caller.namespace, &asked.workflow, asked.version).await?;
     let input = input_of(&plan, &asked.input)?;
     let ready = Ready { plan, input, kept: Vec::new(), lineage: None };

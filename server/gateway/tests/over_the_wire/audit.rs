@@ -107,6 +107,35 @@ fn of_key(method: &str) -> Option<Asked> {
     })
 }
 
+/// In the order of the contract: applied first, and deleted before it would be backfilled.
+fn of_schedule(method: &str) -> Option<Asked> {
+    let schedule_id = "nightly".to_owned();
+    Some(match method {
+        "ApplySchedule" => {
+            let target = Some(pb::schedule_spec::Target::Job(spec("job.a")));
+            let spec = pb::ScheduleSpec { cron: "0 3 * * *".into(), target, ..Default::default() };
+            let spec = Some(spec);
+            asked(&pb::ApplyScheduleRequest { schedule_id, spec, ..Default::default() }, "nightly")
+        }
+        "PauseSchedule" => asked(&pb::PauseScheduleRequest { schedule_id, ..Default::default() }, "nightly"),
+        "ResumeSchedule" => {
+            asked(&pb::ResumeScheduleRequest { schedule_id, ..Default::default() }, "nightly")
+        }
+        "TriggerSchedule" => {
+            asked(&pb::TriggerScheduleRequest { schedule_id, ..Default::default() }, "nightly")
+        }
+        "DeleteSchedule" => {
+            asked(&pb::DeleteScheduleRequest { schedule_id, ..Default::default() }, "nightly")
+        }
+        "BackfillSchedule" => {
+            let from_time = Some(coretex_contract::Timestamp { seconds: 1_767_225_600, nanos: 0 });
+            let request = pb::BackfillScheduleRequest { schedule_id, from_time, ..Default::default() };
+            Asked { is_done: false, ..asked(&request, "nightly") }
+        }
+        _ => return None,
+    })
+}
+
 fn of_namespace(method: &str) -> Option<Asked> {
     let (namespace, request_id) = ("team-a".to_owned(), String::new());
     Some(match method {
@@ -140,11 +169,8 @@ fn of_workflow(method: &str) -> Option<Asked> {
 
 /// A good call of every method that changes something.
 async fn good_call(server: &Server, method: &str) -> Asked {
-    if let Some(asked) = good_call_by_history(method)
-        .or_else(|| of_namespace(method))
-        .or_else(|| of_key(method))
-        .or_else(|| of_workflow(method))
-    {
+    let known = good_call_by_history(method).or_else(|| of_namespace(method)).or_else(|| of_key(method));
+    if let Some(asked) = known.or_else(|| of_workflow(method)).or_else(|| of_schedule(method)) {
         return asked;
     }
     let (worker_id, topic) = ("w1".to_owned(), "job.a".to_owned());
@@ -304,10 +330,12 @@ async fn every_job_names_its_submitter(server: &Server) {
     let jobs = server.jobs().list_jobs(request).await.expect("listed").into_inner().jobs;
     assert!(jobs.len() >= 6, "{}", jobs.len());
     for job in jobs {
+        assert_eq!(job.submitter, ADMIN, "also of what a schedule of theirs made");
         let request = pb::GetJobHistoryRequest { job_id: job.job_id, ..Default::default() };
         let reply = server.jobs().get_job_history(Server::with_key(request, ADMIN)).await.expect("told");
         let first = reply.into_inner().events.into_iter().next().expect("an event");
-        assert_eq!(first.actor, ADMIN, "{first:?}");
+        let is_scheduled = first.actor == "schedule:nightly as admin";
+        assert!(first.actor == ADMIN || is_scheduled, "{first:?}");
     }
 }
 
