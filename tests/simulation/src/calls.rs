@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::fault::Fault;
 use crate::node::{EXCUSE_MS, Got, Mail, ReplyTo};
 use crate::planted::Shell;
+use crate::runs::RunFlow;
 use crate::submit::SubmitFlow;
 use crate::wire::{Ask, Caller, Down, HeldLease, Refused, Resumed, Said, TopicChange, Why};
 use crate::world::World;
@@ -61,6 +62,7 @@ pub(crate) enum Flow {
     },
     Reconcile(Box<Reconcile>),
     Ask(Box<Asking>),
+    Run(Box<RunFlow>),
 }
 
 /// A worker that came back, loop by loop.
@@ -154,6 +156,10 @@ impl World {
                     self.topic_begin(n, call);
                 }
             }
+            Ask::Run(wish) => {
+                let call = self.nodes[n].add_call(from, exec, Flow::Run(Box::new(RunFlow::new(wish))));
+                self.run_begin(n, call);
+            }
             Ask::Report { said } => return self.report_by_token(n, from, exec, said),
         }
         self.maybe_drop_call(n);
@@ -200,6 +206,7 @@ impl World {
         match &mut call.flow {
             Flow::Submit(_) => self.submit_step(n, id),
             Flow::Ask(_) => self.ask_step(n, id),
+            Flow::Run(_) => self.run_step(n, id),
             Flow::Retry { old, new_id, known, looked_at } => {
                 let looked_at = *looked_at;
                 let (old, new_id, known) = (old.clone(), new_id.clone(), known.take());
@@ -264,6 +271,7 @@ impl World {
             }
             (Flow::Reconcile(_), got) => return self.reconciled(n, id, got),
             (Flow::Ask(_), got) => return self.ask_got(n, id, got),
+            (Flow::Run(_), got) => return self.run_got(n, id, got),
             (Flow::Topic { .. }, got) => return self.topic_got(n, id, got),
             (Flow::Report { .. }, got) => return self.token_report_got(n, id, got),
             (_, Got::Failed(refused)) => Said::Refused(refused),

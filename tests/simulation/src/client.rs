@@ -173,7 +173,7 @@ impl World {
                     self.follow_up(c, &job.id);
                 }
             }
-            Said::Voted(_) | Said::Explained | Said::TopicSet | Said::Reported => {
+            Said::Run(_) | Said::Voted(_) | Said::Explained | Said::TopicSet | Said::Reported => {
                 drop(self.clients[c].wishes.remove(&call))
             }
         }

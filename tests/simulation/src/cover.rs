@@ -65,6 +65,12 @@ pub struct Cover {
     pub spawn_invalid: u64,
     /// Children that were stopped because their parent ended.
     pub closed_with_parent: u64,
+    /// What runs asked to be worked out beside their loop; reads of it that failed; runs brought back.
+    pub evaluated: u64,
+    pub run_reads_failed: u64,
+    pub runs_loaded: u64,
+    pub runs_brought: u64,
+    pub runs_refused: u64,
     pub timer_lag_max: u64,
     pub calm_ms_max: u64,
 }
@@ -118,6 +124,11 @@ impl Default for Cover {
             spawn_over_budget: 0,
             spawn_invalid: 0,
             closed_with_parent: 0,
+            evaluated: 0,
+            run_reads_failed: 0,
+            runs_loaded: 0,
+            runs_brought: 0,
+            runs_refused: 0,
             timer_lag_max: 0,
             calm_ms_max: 0,
         }
@@ -144,6 +155,10 @@ impl Cover {
             Why::NotReady | Why::StoreFull | Why::Store | Why::Conflict | Why::NotFound | Why::Overloaded => {
             }
         }
+    }
+
+    pub(crate) fn run_refused(&mut self, _refusal: &coretex_domain::Refusal) {
+        self.runs_refused += 1;
     }
 
     pub(crate) fn rejected(&mut self, code: RejectCode) {
@@ -182,7 +197,7 @@ impl Cover {
         }
     }
 
-    fn plain(&mut self) -> [&mut u64; 42] {
+    fn plain(&mut self) -> [&mut u64; 47] {
         [
             &mut self.events,
             &mut self.sim_ms,
@@ -226,6 +241,11 @@ impl Cover {
             &mut self.spawn_over_budget,
             &mut self.spawn_invalid,
             &mut self.closed_with_parent,
+            &mut self.evaluated,
+            &mut self.run_reads_failed,
+            &mut self.runs_loaded,
+            &mut self.runs_brought,
+            &mut self.runs_refused,
         ]
     }
 }

@@ -49,6 +49,12 @@ pub(crate) enum Event {
         boot: u32,
         call: u64,
     },
+    /// Something a run asked for is done.
+    Task {
+        node: usize,
+        boot: u32,
+        task: u64,
+    },
     /// The caller of a call goes away.
     Hang {
         node: usize,
@@ -164,6 +170,7 @@ impl Event {
             Event::Claim { node, .. } => 4 | (*node as u64) << 8,
             Event::Sessions { node, .. } => 5 | (*node as u64) << 8,
             Event::Step { node, call, .. } => 6 | (*node as u64) << 8 | call << 16,
+            Event::Task { node, task, .. } => 21 | (*node as u64) << 8 | task << 16,
             Event::Beat { node, .. } => 20 | (*node as u64) << 8,
             Event::Hang { node, call, .. } => 19 | (*node as u64) << 8 | call << 16,
             Event::Call { node, .. } => 7 | (*node as u64) << 8,

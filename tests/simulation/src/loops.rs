@@ -1,6 +1,7 @@
 //! The shard loop: decide a group, send it to the store, act when it is committed. The engine's, step by step.
 
 use crate::event::Event;
+use crate::hands::Task;
 use crate::node::{Committing, Got, Mail, Pending, Phase, ReplyTo};
 use crate::planted::Shell;
 use crate::store::SimStore;
@@ -130,6 +131,10 @@ impl World {
         for illegal in &finished.illegal {
             self.oracle.violate("I-01", || format!("the kernel asked for an illegal move: {illegal}"));
         }
+        for unfit in &finished.unfit {
+            self.oracle
+                .violate("I-26", || format!("the kernel asked for an event that does not fit: {unfit}"));
+        }
         let life = (n, self.nodes[n].boot, self.nodes[n].life);
         self.oracle.on_turn(life, &self.nodes[n].loops[who].view, &finished.writes);
         self.oracle.on_ends(life, who, &finished.writes);
@@ -158,7 +163,11 @@ impl World {
                 | Effect::Deliver { .. }
                 | Effect::Stop { .. }
                 | Effect::Closed(_)
-                | Effect::Judge(_) => None,
+                | Effect::Judge(_)
+                | Effect::Evaluate(_)
+                | Effect::LoadRun { .. }
+                | Effect::CancelRun { .. }
+                | Effect::FreeSlot(..) => None,
             });
             view.job(key).or(ended).cloned()
         };
@@ -288,6 +297,14 @@ impl World {
                 Effect::Closed(one) => closed.push(one),
                 // The policies of these lives answer at once.
                 Effect::Judge(_) => {}
+                Effect::Evaluate(asked) => self.begin_task(n, Task::Evaluate(asked)),
+                Effect::LoadRun { namespace, run_id } => self.begin_task(n, Task::Load { namespace, run_id }),
+                Effect::CancelRun { run_id, .. } => self.take_place(n, run_id),
+                Effect::FreeSlot(key, holder) => {
+                    for who in self.nodes[n].dispatcher.free_slot(&key, holder) {
+                        self.nudge(n, who, Input::SlotFree(key.clone()));
+                    }
+                }
                 Effect::Ended(job) => {
                     let waiters = self.nodes[n].loops.get_mut(who).and_then(|l| l.waiters.remove(&job.key()));
                     for to in waiters.unwrap_or_default() {
@@ -337,5 +354,6 @@ fn row_of(store: &mut SimStore, write: KernelWrite, now: Time) -> Write {
         KernelWrite::Topic(row) => Write::Topic(row),
         KernelWrite::Approval(approval) => Write::Resource(Arc::new(store.row_of(approval, now))),
         KernelWrite::Resource(row) => Write::Resource(row),
+        KernelWrite::Run { run, .. } => Write::Resource(Arc::new(run.to_resource())),
     }
 }

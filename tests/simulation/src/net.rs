@@ -71,7 +71,7 @@ impl World {
     }
 
     pub(crate) fn send_call(&mut self, from: Caller, node: usize, ask: &Ask) {
-        let end = end_of(from);
+        let Some(end) = end_of(from) else { return };
         for at in self.arrivals(end, node, true).into_iter().flatten() {
             self.push(at, Event::Call { node, from, ask: Box::new(ask.clone()) });
         }
@@ -83,14 +83,14 @@ impl World {
         if let Said::Refused(Refused::Definite(why)) = said {
             self.cover.refused(why);
         }
-        if let Some(at) = self.arrivals(end_of(to), node, false)[0] {
+        if let Some(at) = end_of(to).and_then(|end| self.arrivals(end, node, false)[0]) {
             self.push(at, Event::Said { to, node, said: Some(Box::new(said)) });
         }
     }
 
     /// A connection broke before the answer.
     pub(crate) fn hang_up(&mut self, node: usize, to: Caller) {
-        if let Some(at) = self.arrivals(end_of(to), node, false)[0] {
+        if let Some(at) = end_of(to).and_then(|end| self.arrivals(end, node, false)[0]) {
             self.push(at, Event::Said { to, node, said: None });
         }
     }
@@ -230,9 +230,10 @@ impl World {
     }
 }
 
-fn end_of(caller: Caller) -> End {
+fn end_of(caller: Caller) -> Option<End> {
     match caller {
-        Caller::Client { client, .. } => End::Client(client),
-        Caller::Worker { worker } => End::Worker(worker),
+        Caller::Client { client, .. } => Some(End::Client(client)),
+        Caller::Worker { worker } => Some(End::Worker(worker)),
+        Caller::Nobody => None,
     }
 }

@@ -47,6 +47,9 @@ pub(crate) struct Node {
     pub(crate) by_worker: BTreeMap<Arc<str>, SessionId>,
     pub(crate) calls: BTreeMap<u64, crate::calls::Call>,
     pub(crate) next_call: u64,
+    /// What runs asked for; it outlives a reload.
+    pub(crate) tasks: BTreeMap<u64, crate::hands::Task>,
+    pub(crate) next_task: u64,
     pub(crate) topic_rows: BTreeMap<Arc<str>, Arc<Topic>>,
     /// Calls that change a topic: the first one runs.
     pub(crate) topic_turn: VecDeque<u64>,
@@ -165,6 +168,8 @@ impl Node {
             by_worker: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
+            tasks: BTreeMap::new(),
+            next_task: 0,
             topic_rows: BTreeMap::new(),
             topic_turn: VecDeque::new(),
             pipe_at: 0,
@@ -184,6 +189,7 @@ impl Node {
         self.stays.clear();
         self.by_worker.clear();
         self.calls.clear();
+        self.tasks.clear();
         self.topic_rows.clear();
         self.topic_turn.clear();
     }

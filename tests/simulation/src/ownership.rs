@@ -3,6 +3,7 @@
 use crate::clock::NodeClock;
 use crate::event::Event;
 use crate::fault::Fault;
+use crate::hands::whole;
 use crate::node::{Committing, EXCUSE_MS, Mail, Node, Phase, ReplyTo, ShardLoop, Stay};
 use crate::planted::Shell;
 use crate::store::Claimed;
@@ -97,6 +98,10 @@ impl World {
                 view.load_approval(approval.clone());
             }
             recover(&mut view, &mut dispatcher, jobs, &claimed.topics, now.wall);
+            for run in claimed.runs.iter().filter(|one| usize::from(one.shard.0) % count == who) {
+                let rest = View::must_load(run).then(|| whole(&self.plans, run.clone())).flatten();
+                view.recover_run(&mut dispatcher, run, rest);
+            }
             loops.push(ShardLoop {
                 departed: view.departed(),
                 view,

@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    fn nudge(&mut self, n: usize, who: usize, input: Input) {
+    pub(crate) fn nudge(&mut self, n: usize, who: usize, input: Input) {
         if let Some(shard_loop) = self.nodes[n].loops.get_mut(who) {
             shard_loop.nudges.push(input);
             self.wake(n, who);

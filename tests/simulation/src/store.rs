@@ -3,12 +3,14 @@
 //! The gate is what a real store owes its owner: once a group of an epoch was refused or its fate is unknown, no
 //! later group of that epoch is taken, because later groups rest on earlier ones.
 
+use bytes::Bytes;
 use coretex_domain::approval::Approval;
 use coretex_domain::dead_letter::DeadLetter;
 use coretex_domain::resource::{Kind, Resource};
+use coretex_domain::run::Part;
 use coretex_domain::session::Session;
 use coretex_domain::topic::Topic;
-use coretex_domain::{Job, JobId, JobKey, Namespace, SessionId, Time};
+use coretex_domain::{Job, JobId, JobKey, Namespace, Run, RunId, SessionId, Time};
 use coretex_ports::{Group, KeyRow, StoreError, Write};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +33,10 @@ pub(crate) struct SimStore {
     pub(crate) approvals: BTreeMap<(JobKey, u32), Arc<Approval>>,
     /// What workers were told, by the names of the receipts.
     pub(crate) receipts: FxHashMap<Arc<str>, Arc<Resource>>,
+    /// Runs by name, read from their rows.
+    pub(crate) runs: BTreeMap<Arc<str>, Arc<Run>>,
+    /// Parts of runs by name.
+    pub(crate) parts: FxHashMap<Arc<str>, Arc<Resource>>,
     /// Every version of an approval that was ever sent here; a resource names one by its number.
     sent: Vec<Arc<Approval>>,
     pub(crate) sequences: Box<[u64; 256]>,
@@ -46,6 +52,8 @@ pub(crate) struct Claimed {
     pub(crate) topics: Vec<Arc<Topic>>,
     pub(crate) approvals: Vec<Arc<Approval>>,
     pub(crate) sessions: Vec<Arc<Session>>,
+    /// Open ones.
+    pub(crate) runs: Vec<Arc<Run>>,
     pub(crate) sequences: Box<[u64; 256]>,
     pub(crate) newest: Time,
 }
@@ -65,6 +73,8 @@ impl SimStore {
             topics: BTreeMap::new(),
             approvals: BTreeMap::new(),
             receipts: FxHashMap::default(),
+            runs: BTreeMap::new(),
+            parts: FxHashMap::default(),
             sent: Vec::new(),
             sequences: Box::new([0; 256]),
             commits: 0,
@@ -81,6 +91,7 @@ impl SimStore {
             topics: self.topics.values().cloned().collect(),
             approvals: self.approvals.values().filter(|one| one.is_pending()).cloned().collect(),
             sessions: self.sessions.values().cloned().collect(),
+            runs: self.open_runs().cloned().collect(),
             sequences: self.sequences.clone(),
             newest: self.newest,
         }
@@ -134,6 +145,19 @@ impl SimStore {
         self.jobs.get(&id.key(namespace)).filter(|job| job.id == *id && job.namespace == *namespace)
     }
 
+    pub(crate) fn run(&self, namespace: &Namespace, id: &RunId) -> Option<&Arc<Run>> {
+        self.runs.get(id.name()).filter(|run| run.plea.namespace == *namespace)
+    }
+
+    pub(crate) fn open_runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.values().filter(|run| !run.is_over())
+    }
+
+    /// What a part of a run holds.
+    pub(crate) fn part(&self, run: &Run, part: &Part) -> Option<Bytes> {
+        self.parts.get(&part.name(run.id())).map(|row| row.body.clone())
+    }
+
     /// The id of one of the last jobs that were made.
     pub(crate) fn recent(&self, back: u64) -> Option<JobId> {
         let key = self.order.iter().rev().nth(usize::try_from(back).ok()?)?;
@@ -156,6 +180,15 @@ impl SimStore {
                 Write::Topic(row) => drop(self.topics.insert(row.name.clone(), row)),
                 Write::Resource(row) if row.kind == Kind::Receipt => {
                     drop(self.receipts.insert(row.name.clone(), row));
+                }
+                Write::Resource(row) if row.kind == Kind::Run => {
+                    // One that cannot be read was reported by the oracle.
+                    if let Ok(run) = Run::of_resource(&row) {
+                        self.runs.insert(row.name.clone(), Arc::new(run));
+                    }
+                }
+                Write::Resource(row) if row.kind == Kind::RunPart => {
+                    drop(self.parts.insert(row.name.clone(), row));
                 }
                 Write::Resource(row) => {
                     if let Some(approval) = self.approval_in(&row).cloned() {

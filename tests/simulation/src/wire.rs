@@ -1,21 +1,30 @@
 //! What travels between clients, workers and nodes: the words of the real API, without its encoding.
 
+use crate::runs::RunWish;
 use coretex_domain::approval::{Approval, ApprovalId, Choice};
 use coretex_domain::job::{Job, Spec};
 use coretex_domain::receipt::Told;
 use coretex_domain::topic::Settings;
-use coretex_domain::{JobId, JobKey, Payload, Reason, SessionId, Span};
+use coretex_domain::{JobId, JobKey, Payload, Reason, Run, SessionId, Span};
 use coretex_kernel::input::{Directive, RejectCode, Stop, Verdict};
 use std::sync::Arc;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    Client { client: usize, call: u64 },
-    Worker { worker: usize },
+    Client {
+        client: usize,
+        call: u64,
+    },
+    Worker {
+        worker: usize,
+    },
+    /// The process itself: what it asks of a run on its own account.
+    Nobody,
 }
 
 /// A unary call.
+#[expect(dead_code, reason = "clients do not start runs yet")]
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     Submit {
@@ -53,6 +62,8 @@ pub(crate) enum Ask {
         voter: Arc<str>,
         to: Arc<str>,
     },
+    /// Something about a run.
+    Run(RunWish),
     /// Results by token, outside a stream.
     Report {
         said: Vec<(Token, Word)>,
@@ -77,6 +88,7 @@ pub(crate) enum TopicChange {
 pub(crate) enum Said {
     Submitted(Vec<Result<(Arc<Job>, bool), Refused>>),
     Job(Arc<Job>),
+    Run(Arc<Run>),
     Explained,
     Voted(Arc<Approval>),
     TopicSet,

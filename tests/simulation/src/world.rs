@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::cover::Cover;
 use crate::event::{Due, Event};
 use crate::fault::Fault;
+use crate::hands::Plans;
 use crate::net::{Cut, Stream};
 use crate::node::{EXCUSE_MS, Node};
 use crate::options::Options;
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) figures: Figures,
+    /// The workflows of this run.
+    pub(crate) plans: Arc<Plans>,
     pub(crate) retentions: Arc<Retentions>,
     pub(crate) next_exec: u64,
     pub(crate) slow_until: u64,
@@ -63,6 +66,7 @@ pub(crate) struct World {
     pub(crate) roll_net: Rng,
     pub(crate) roll_store: Rng,
     pub(crate) roll_plan: Rng,
+    pub(crate) roll_runs: Rng,
     pub(crate) oracle: Oracle,
     pub(crate) cover: Cover,
     trace: VecDeque<String>,
@@ -107,6 +111,7 @@ impl World {
             topics: crate::workload::TOPICS.iter().map(|t| Arc::from(*t)).collect(),
             policy: Arc::new(figures.policy(1)),
             figures,
+            plans: Arc::default(),
             retentions: Arc::default(),
             next_exec: 0,
             slow_until: 0,
@@ -119,6 +124,7 @@ impl World {
             roll_net: Rng::new(seed, 4),
             roll_store: Rng::new(seed, 5),
             roll_plan: plan,
+            roll_runs: Rng::new(seed, 9),
             oracle: Oracle::new(&opt),
             cover: Cover::default(),
             trace: VecDeque::new(),
@@ -170,6 +176,7 @@ impl World {
             | Event::Sessions { node, .. }
             | Event::Step { node, .. }
             | Event::Hang { node, .. }
+            | Event::Task { node, .. }
             | Event::Call { node, .. } => *node,
             Event::Up { stream, .. } | Event::NodeLost { stream } => self.streams.get(stream)?.node,
             Event::Arrive { .. }
@@ -197,7 +204,9 @@ impl World {
             Event::Sessions { node, boot } if self.is(node, boot) => self.on_sessions(node),
             Event::Step { node, boot, call } if self.is(node, boot) => self.on_step(node, call),
             Event::Hang { node, boot, call } if self.is(node, boot) => self.on_hang(node, call),
+            Event::Task { node, boot, task } if self.is(node, boot) => self.on_task(node, task),
             Event::Loop { .. }
+            | Event::Task { .. }
             | Event::Answered { .. }
             | Event::Claim { .. }
             | Event::Beat { .. }

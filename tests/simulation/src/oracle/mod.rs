@@ -7,6 +7,7 @@ mod family;
 mod life;
 mod policy;
 mod retention;
+mod runs;
 
 use crate::cover::Cover;
 use crate::options::Options;
@@ -158,7 +159,7 @@ impl Oracle {
                     self.violate("I-04", || format!("{} was told ahead of its commit", approval.id()));
                 }
             }
-            Said::Refused(_) | Said::Explained | Said::TopicSet | Said::Reported => {}
+            Said::Refused(_) | Said::Run(_) | Said::Explained | Said::TopicSet | Said::Reported => {}
         }
     }
 
