@@ -9,7 +9,7 @@ use crate::house;
 use crate::mail::{Answer, Mail, ReplyTo, Submitted, Waiter};
 use crate::metrics::add;
 use crate::shared::Shared;
-use coretex_domain::{Job, JobKey, Reason, Refusal, Run, Span, Time};
+use coretex_domain::{Job, JobKey, Reason, Refusal, Span, Time};
 use coretex_kernel::input::{Effect, Input, Reply, Write as KernelWrite};
 use coretex_kernel::{Turn, View, decide, dispatch};
 use coretex_ports::{BoxFuture, Group, KeyRow, Outcome, Write};
@@ -54,18 +54,8 @@ struct Committing {
     writes: Vec<Write>,
     effects: Vec<Effect>,
     replies: Vec<Pending>,
-    /// Runs that changed, while anybody watches any.
-    runs: Vec<Arc<Run>>,
     /// Jobs that had left memory after this group.
     departed: u64,
-}
-
-/// What a turn leaves.
-struct Outgoing {
-    writes: Vec<Write>,
-    effects: Vec<Effect>,
-    replies: Vec<Pending>,
-    runs: Vec<Arc<Run>>,
 }
 
 /// A reply that waits for its group.
@@ -205,9 +195,8 @@ impl ShardLoop {
         self.shared.pending_approvals[self.who]
             .store(self.view.pending_approvals() as u64, std::sync::atomic::Ordering::Relaxed);
         let replies = replies.into_iter().map(|p| self.resolve(p, &finished.effects)).collect();
-        let runs = if self.shared.run_watches.is_any() { runs_of(&finished.writes) } else { Vec::new() };
         rows.extend(finished.writes.into_iter().map(|write| row_of(write, now.wall)));
-        self.commit(Outgoing { writes: rows, effects: finished.effects, replies, runs }, now.wall);
+        self.commit(rows, finished.effects, replies, now.wall);
     }
 
     /// Replaces keys of new jobs by the records this group leaves.
@@ -234,13 +223,12 @@ impl ShardLoop {
         }
     }
 
-    fn commit(&mut self, Outgoing { writes, effects, replies, runs }: Outgoing, now: Time) {
+    fn commit(&mut self, writes: Vec<Write>, effects: Vec<Effect>, replies: Vec<Pending>, now: Time) {
         let mut committing = Committing {
             outcome: Outcome::Committed,
             writes: Vec::new(),
             effects,
             replies,
-            runs,
             departed: self.view.departed(),
         };
         if writes.is_empty() {
@@ -270,7 +258,7 @@ impl ShardLoop {
         self.shared.departed[self.who].store(done.departed, std::sync::atomic::Ordering::Release);
         self.count(&done);
         self.shared.events.publish(&done.writes);
-        self.shared.run_watches.tell(&done.runs);
+        self.shared.run_watches.tell(&done.writes);
         for pending in done.replies {
             self.answer(pending);
         }
@@ -456,14 +444,6 @@ fn refuse_all(replies: Vec<Pending>, outcome: &Outcome) {
             Pending::Reply(_, ReplyTo::Nobody | ReplyTo::Report { .. }) | Pending::Wait(_) => {}
         }
     }
-}
-
-fn runs_of(writes: &[KernelWrite]) -> Vec<Arc<Run>> {
-    let run = |write: &KernelWrite| match write {
-        KernelWrite::Run { run, .. } => Some(run.clone()),
-        _ => None,
-    };
-    writes.iter().filter_map(run).collect()
 }
 
 fn row_of(write: KernelWrite, now: Time) -> Write {

@@ -1,6 +1,8 @@
 //! Who wants to know of changes of a run. A run nobody watches costs one look at a number.
 
-use coretex_domain::{Run, RunKey};
+use coretex_domain::resource::Kind;
+use coretex_domain::{Resource, Run, RunId, RunKey};
+use coretex_ports::Write;
 use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,18 +25,17 @@ pub struct RunWatch {
 // === impl Watches ===
 
 impl Watches {
-    pub(crate) fn is_any(&self) -> bool {
-        self.count.load(Ordering::Acquire) > 0
-    }
-
-    pub(crate) fn tell(&self, runs: &[Arc<Run>]) {
-        if !self.is_any() {
+    /// Tells what was committed. A run nobody watches is not even read.
+    pub(crate) fn tell(&self, writes: &[Write]) {
+        if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
         let by_run = self.by_run.lock().unwrap_or_else(PoisonError::into_inner);
-        for run in runs {
-            if let Some(sender) = by_run.get(&run.key()) {
-                sender.send_replace(Some(run.clone()));
+        for write in writes {
+            let Write::Resource(row) = write else { continue };
+            let Some(sender) = watched(row).and_then(|key| by_run.get(&key)) else { continue };
+            if let Ok(run) = Run::of_resource(row) {
+                sender.send_replace(Some(Arc::new(run)));
             }
         }
     }
@@ -45,6 +46,12 @@ impl Watches {
         self.count.store(by_run.len(), Ordering::Release);
         RunWatch { watches: self.clone(), key, changes }
     }
+}
+
+/// The run a resource is, if it is one.
+fn watched(row: &Resource) -> Option<RunKey> {
+    let id = (row.kind == Kind::Run).then(|| RunId::parse(&row.name).ok()).flatten()?;
+    Some(id.key(&row.namespace))
 }
 
 // === impl RunWatch ===

@@ -5,4 +5,5 @@
 mod crashes;
 mod graphs;
 mod kit;
+mod people;
 mod waits;

@@ -197,7 +197,12 @@ impl Kit {
                     self.free.extend(told.into_iter().map(|_| Input::SlotFree(key.clone())));
                 }
             }
-            Effect::Ended(_) | Effect::Judge(_) => {}
+            Effect::Ended(_)
+            | Effect::Judge(_)
+            | Effect::Evaluate(_)
+            | Effect::LoadRun { .. }
+            | Effect::CancelRun { .. }
+            | Effect::FreeSlot(..) => {}
         }
     }
 
