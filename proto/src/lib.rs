@@ -88,6 +88,35 @@ impl v1::ApprovalState {
     }
 }
 
+impl v1::RunState {
+    /// The state as filters and the command line write it, for example `FAILED`.
+    pub fn short_name(self) -> &'static str {
+        strip(self.as_str_name(), "RUN_STATE_")
+    }
+
+    /// True for the states that never change.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut => true,
+            Self::Unspecified | Self::Pending | Self::Running | Self::Waiting => false,
+        }
+    }
+}
+
+impl v1::StepState {
+    /// The state as people read it, for example `SKIPPED`.
+    pub fn short_name(self) -> &'static str {
+        strip(self.as_str_name(), "STEP_STATE_")
+    }
+}
+
+impl v1::RunEventType {
+    /// The type as people read it, for example `STEP_STARTED`.
+    pub fn short_name(self) -> &'static str {
+        strip(self.as_str_name(), "RUN_EVENT_TYPE_")
+    }
+}
+
 impl v1::Payload {
     /// A payload of bytes.
     pub fn data(content_type: impl Into<String>, data: impl Into<bytes::Bytes>) -> Self {

@@ -504,7 +504,7 @@ pub struct MethodAccess {
     /// True when each call leaves a trace of who made it: one audit record, durable before the call is answered, whether it was done or refused.
     #[prost(bool, tag = "3")]
     pub audited: bool,
-    /// True for an audited method whose trace is the history of the jobs it makes or moves, where its caller is named. A call that is done leaves
+    /// True for an audited method whose trace is the history of the jobs or runs it makes or moves, where its caller is named. A call that is done leaves
     /// no audit record then; one that is refused does, unless the refusal is about load, reachability or time, up to 20 in a minute for one
     /// identity and address, and one record that counts the rest.
     #[prost(bool, tag = "4")]
@@ -1529,7 +1529,7 @@ pub struct Job {
     /// Run it is a step of. Empty for a job on its own.
     #[prost(string, tag = "16")]
     pub run_id: ::prost::alloc::string::String,
-    /// Step of that run.
+    /// Step of that run: what its id says after the run and a colon, for example `send:3` for item 3 of the step `send`.
     #[prost(string, tag = "17")]
     pub step_id: ::prost::alloc::string::String,
     /// Trace it belongs to.
@@ -9435,6 +9435,1526 @@ impl ErrorReason {
             "ERROR_REASON_SCHEDULE_QUEUE_FULL" => Some(Self::ScheduleQueueFull),
             _ => None,
         }
+    }
+}
+/// A run and where it stands. Set by the server.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Run {
+    /// Id, unique in the namespace.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Namespace it lives in.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Name of the workflow.
+    #[prost(string, tag = "3")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Version of the workflow, for its whole life.
+    #[prost(uint64, tag = "4")]
+    pub version: u64,
+    /// Where it stands.
+    #[prost(enumeration = "RunState", tag = "5")]
+    pub state: i32,
+    /// What it was given, with the defaults of the input schema. FULL view only.
+    #[prost(message, optional, tag = "6")]
+    pub input: ::core::option::Option<Payload>,
+    /// What it gave. FULL view only, and only when SUCCEEDED.
+    #[prost(message, optional, tag = "7")]
+    pub output: ::core::option::Option<Payload>,
+    /// Its steps in the order of the workflow, those of a group behind it, those of `on_failure` at the end once they were begun. FULL view only.
+    #[prost(message, repeated, tag = "8")]
+    pub steps: ::prost::alloc::vec::Vec<RunStep>,
+    /// Why it did not succeed, or is about not to.
+    #[prost(message, optional, tag = "9")]
+    pub error: ::core::option::Option<RunError>,
+    /// Names for filters and people, as given at the start.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// Who started it. Empty when nobody was asked to log in.
+    #[prost(string, tag = "11")]
+    pub actor: ::prost::alloc::string::String,
+    /// The run it was forked from by RerunFrom.
+    #[prost(message, optional, tag = "12")]
+    pub lineage: ::core::option::Option<RunLineage>,
+    /// Key of the workflow's `concurrency`, as it came out for this run.
+    #[prost(string, tag = "13")]
+    pub concurrency_key: ::prost::alloc::string::String,
+    /// When it was accepted.
+    #[prost(message, optional, tag = "14")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Last change.
+    #[prost(message, optional, tag = "15")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its first steps could begin. Later than `create_time` when it waited for its concurrency key.
+    #[prost(message, optional, tag = "16")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was over.
+    #[prost(message, optional, tag = "17")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it is ended as TIMED_OUT, by the `timeout` of its workflow.
+    #[prost(message, optional, tag = "18")]
+    pub deadline_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its record may be deleted. Set when it is over.
+    #[prost(message, optional, tag = "19")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Number of its newest history entry.
+    #[prost(uint64, tag = "20")]
+    pub revision: u64,
+    /// There are more steps than `steps` has: at most 10,000 and 1 MiB of them are told. The history has all.
+    #[prost(bool, tag = "21")]
+    pub more_steps: bool,
+}
+/// One step of a run, in one place where it is or would be done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunStep {
+    /// Id of the step in the workflow.
+    #[prost(string, tag = "1")]
+    pub step_id: ::prost::alloc::string::String,
+    /// The step with the items of the groups it is in: `group:3:step`. Names its jobs, and it in the history.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// What it does: `topic`, `uses`, `approval`, `delay`, `until`, `wait_event` or `parallel`.
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    /// Where it stands.
+    #[prost(enumeration = "StepState", tag = "4")]
+    pub state: i32,
+    /// Attempts of its job.
+    #[prost(uint32, tag = "5")]
+    pub attempts: u32,
+    /// The job it is. Empty for a step that is none, or many.
+    #[prost(string, tag = "6")]
+    pub job_id: ::prost::alloc::string::String,
+    /// When it began.
+    #[prost(message, optional, tag = "7")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was over.
+    #[prost(message, optional, tag = "8")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The time it waits for, if it waits for one.
+    #[prost(message, optional, tag = "9")]
+    pub due_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it failed, or was cancelled.
+    #[prost(message, optional, tag = "10")]
+    pub error: ::core::option::Option<RunError>,
+    /// Set for a step that is done for items.
+    #[prost(message, optional, tag = "11")]
+    pub items: ::core::option::Option<RunItems>,
+    /// How undoing it went. UNSPECIFIED when it was not undone.
+    #[prost(enumeration = "StepState", tag = "12")]
+    pub undo_state: i32,
+}
+/// How far a step is with its items.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunItems {
+    /// How many there are.
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    /// How many were begun.
+    #[prost(uint32, tag = "2")]
+    pub begun: u32,
+    /// How many are over, the failed ones included.
+    #[prost(uint32, tag = "3")]
+    pub over: u32,
+    /// How many failed.
+    #[prost(uint32, tag = "4")]
+    pub failed: u32,
+}
+/// Why a run or a step did not succeed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunError {
+    /// Path of the step it began with. Empty where it is about the run.
+    #[prost(string, tag = "1")]
+    pub step_id: ::prost::alloc::string::String,
+    /// Kind of failure: that of a job, such as `TimeoutError`, or one the server gives, such as `RUN_TIMEOUT` or `SIGNAL_TIMEOUT`.
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+}
+/// The run another one was forked from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunLineage {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// The first step that was done again.
+    #[prost(string, tag = "2")]
+    pub step_id: ::prost::alloc::string::String,
+}
+/// A signal to a run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunSignal {
+    /// Its name, the one a `wait_event` step names. 1 to 64 bytes.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it brings, JSON of at most 64 KiB. Left out: null.
+    #[prost(message, optional, tag = "2")]
+    pub payload: ::core::option::Option<Payload>,
+    /// Names this signal: a repeat with the same one is known, as long as it is among the newest 1,000 of the run. 1 to 256 printable bytes.
+    #[prost(string, tag = "3")]
+    pub signal_id: ::prost::alloc::string::String,
+}
+/// Starts a run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartRunRequest {
+    /// Name of the workflow. Required.
+    #[prost(string, tag = "1")]
+    pub workflow: ::prost::alloc::string::String,
+    /// Version of it; 0 means the newest.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// What it is given, JSON of at most 1 MiB with the defaults of its schema: `json`, or `data` with a JSON content type. Left out: what the schema
+    /// has as defaults, or null.
+    #[prost(message, optional, tag = "3")]
+    pub input: ::core::option::Option<Payload>,
+    /// Business key, 1 to 256 printable bytes: while the run of this workflow with this key is kept, the same key with the same request gives it, and
+    /// with another request ALREADY_EXISTS `IDEMPOTENCY_CONFLICT`. Not together with `run_id`.
+    #[prost(string, tag = "4")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// Names for filters and people. At most 64, keys and values at most 256 bytes; keys starting with `coretex.` are reserved.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// Id chosen by the caller, unique in the namespace: `run_\[a-z0-9-\]{1,60}`. Left out, the server makes one.
+    #[prost(string, tag = "6")]
+    pub run_id: ::prost::alloc::string::String,
+    /// A signal that is there from the start. Where the run exists already it is sent to it.
+    #[prost(message, optional, tag = "7")]
+    pub signal: ::core::option::Option<RunSignal>,
+    /// Names this call: a repeat gives the first run. At most 256 bytes.
+    #[prost(string, tag = "8")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The run, durable.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartRunResponse {
+    /// The run in the BASIC view.
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+    /// Whether it was there before.
+    #[prost(bool, tag = "2")]
+    pub existing: bool,
+}
+/// Asks for one run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRunRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Default FULL.
+    #[prost(enumeration = "View", tag = "2")]
+    pub view: i32,
+    /// How input and output are returned. What would not fit a message as `json` comes as `data`.
+    #[prost(enumeration = "PayloadFormat", tag = "3")]
+    pub payload_format: i32,
+}
+/// One run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRunResponse {
+    /// The run.
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+/// Lists runs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRunsRequest {
+    /// Which runs, in the grammar of ListJobs. Empty means all.
+    /// Fields: `state` (short names such as FAILED), `workflow`, `version`, `run_id`, `labels.KEY`, `create_time`, `start_time`, `end_time`, `actor`,
+    /// `error.type`. A field that is not set equals `""`.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most runs on the page, 1 to 1,000. Default (0) 50; more than 1,000 is taken as 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before. Everything else must be as in that call, else INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// `create_time desc` (default) or `create_time asc`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Default BASIC. FULL adds steps, inputs and outputs, and makes pages short.
+    #[prost(enumeration = "View", tag = "5")]
+    pub view: i32,
+    /// How payloads are returned. Matters with FULL only.
+    #[prost(enumeration = "PayloadFormat", tag = "6")]
+    pub payload_format: i32,
+}
+/// A page of runs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRunsResponse {
+    /// The runs.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<Run>,
+    /// Empty on the last page. A page may be short, or empty, and still have a next one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Waits for the end of a run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitRunRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// How long to wait for the end. Default 60 s, at most 10 min. 0 s returns at once.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Default FULL.
+    #[prost(enumeration = "View", tag = "3")]
+    pub view: i32,
+    /// How input and output are returned.
+    #[prost(enumeration = "PayloadFormat", tag = "4")]
+    pub payload_format: i32,
+}
+/// The run, over or as it stood at the timeout.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WaitRunResponse {
+    /// The run.
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+/// Watches one run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRunRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Number of the last entry that was seen; 0 for all of the history.
+    #[prost(uint64, tag = "2")]
+    pub after_sequence: u64,
+    /// How much of the run each message has. Default BASIC. FULL adds the steps, and input and output to the message that ends the run.
+    #[prost(enumeration = "View", tag = "3")]
+    pub view: i32,
+    /// How input and output are returned. Matters with FULL only.
+    #[prost(enumeration = "PayloadFormat", tag = "4")]
+    pub payload_format: i32,
+}
+/// What happened to a watched run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchRunResponse {
+    /// The next entries, at least one; none in a sign of life, which is sent when nothing happened for 15 s.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<RunEvent>,
+    /// The run after these entries, or a little later when more follow. Its `revision` tells which.
+    #[prost(message, optional, tag = "2")]
+    pub run: ::core::option::Option<Run>,
+    /// Pass this as `after_sequence` to go on after this message.
+    #[prost(uint64, tag = "3")]
+    pub last_sequence: u64,
+}
+/// Asks for the history of a run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRunHistoryRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Most entries on the page, 1 to 1,000. Default (0) 50; more than 1,000 is taken as 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of the history of a run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRunHistoryResponse {
+    /// The entries, oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<RunEvent>,
+    /// Empty on the last page as things stand.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// One thing that happened to a run. All that decided something is in its history: the run is the sum of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunEvent {
+    /// Number in the history of the run, from 1 without a gap.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// When, by the owner's clock.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What.
+    #[prost(enumeration = "RunEventType", tag = "3")]
+    pub r#type: i32,
+    /// Path of the step it is about, as in RunStep. Empty when about the run.
+    #[prost(string, tag = "4")]
+    pub step_id: ::prost::alloc::string::String,
+    /// The item of the step, from 0. Unset when about none.
+    #[prost(uint32, optional, tag = "5")]
+    pub index: ::core::option::Option<u32>,
+    /// The job it is about.
+    #[prost(string, tag = "6")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Attempts the job took, once it is over.
+    #[prost(uint32, tag = "7")]
+    pub attempt: u32,
+    /// Who caused it, with RUN_STARTED, SIGNAL_RECEIVED and RUN_CLOSING; `system` with what of it where nobody did.
+    #[prost(string, tag = "8")]
+    pub actor: ::prost::alloc::string::String,
+    /// State of the step, or of the undoing of it, from then on. UNSPECIFIED when about no step.
+    #[prost(enumeration = "StepState", tag = "9")]
+    pub state: i32,
+    /// In words.
+    #[prost(string, tag = "10")]
+    pub message: ::prost::alloc::string::String,
+    /// How the run ended, or is to end, with RUN_ENDED and RUN_CLOSING.
+    #[prost(enumeration = "RunState", tag = "11")]
+    pub run_state: i32,
+    /// `type` of the error, where there is one.
+    #[prost(string, tag = "12")]
+    pub error_type: ::prost::alloc::string::String,
+    /// Name of the signal, with SIGNAL_RECEIVED and SIGNAL_TAKEN.
+    #[prost(string, tag = "13")]
+    pub signal: ::prost::alloc::string::String,
+}
+/// Cancels a run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelRunRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Why, for the history. At most 1,024 bytes.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Names this call. A repeat is harmless with or without it. At most 256 bytes.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The run, CANCELLED or on its way there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CancelRunResponse {
+    /// The run in the BASIC view.
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+/// Sends a signal to a run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignalRunRequest {
+    /// Id of the run.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Name of the signal, the one a `wait_event` step names. Required, 1 to 64 bytes.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What it brings, JSON of at most 64 KiB. Left out: null.
+    #[prost(message, optional, tag = "3")]
+    pub payload: ::core::option::Option<Payload>,
+    /// Names this signal: a repeat with the same one is known, as long as it is among the newest 1,000 of the run. 1 to 256 printable bytes.
+    #[prost(string, tag = "4")]
+    pub signal_id: ::prost::alloc::string::String,
+    /// Names this call: without a `signal_id` it stands in its place. At most 256 bytes.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The run, with the signal kept or taken.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignalRunResponse {
+    /// The run in the BASIC view.
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+/// Makes a new run from one that is over.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RerunFromRequest {
+    /// Id of the run that is over.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Id of the step to begin with: one of the workflow itself, not of a group. Required.
+    #[prost(string, tag = "2")]
+    pub step_id: ::prost::alloc::string::String,
+    /// Another input in the place of the old one, as in StartRun. Outputs that are taken over stay as they are.
+    #[prost(message, optional, tag = "3")]
+    pub edited_input: ::core::option::Option<Payload>,
+    /// Names this call: a repeat gives the same new run. At most 256 bytes.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// The new run, durable.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RerunFromResponse {
+    /// The run in the BASIC view; `lineage` names the old one.
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+    /// Whether it was there before.
+    #[prost(bool, tag = "2")]
+    pub existing: bool,
+}
+/// Asks why a run is where it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRunRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+}
+/// Why a run is where it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainRunResponse {
+    /// In one or two sentences.
+    #[prost(string, tag = "1")]
+    pub summary: ::prost::alloc::string::String,
+    /// What it waits for, or how it ended, most important first. Up to 20 open steps are told.
+    #[prost(message, repeated, tag = "2")]
+    pub causes: ::prost::alloc::vec::Vec<RunCause>,
+}
+/// One thing a run waits for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunCause {
+    /// Which.
+    #[prost(enumeration = "RunCauseKind", tag = "1")]
+    pub kind: i32,
+    /// In words, with names and numbers.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// Who stands in the way, as in JobCause. At most 20.
+    #[prost(string, repeated, tag = "3")]
+    pub holders: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Time left as far as it can be known. Unset when it cannot.
+    #[prost(message, optional, tag = "4")]
+    pub eta: ::core::option::Option<::prost_types::Duration>,
+    /// With JOB: what the job of the step waits for.
+    #[prost(enumeration = "JobCauseKind", tag = "5")]
+    pub job_kind: i32,
+}
+/// Where a run stands. SUCCEEDED, FAILED, CANCELLED and TIMED_OUT are terminal: a terminal state never changes.
+/// Filters and the command line take the short names, for example `FAILED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RunState {
+    /// Not set. Never a state of a stored run.
+    Unspecified = 0,
+    /// Other runs hold all places of its concurrency key.
+    Pending = 1,
+    /// Steps are done, or it is being ended: also while what was done is undone and while the steps of `on_failure` go on.
+    Running = 2,
+    /// Nothing works: people, a time or a signal are waited for.
+    Waiting = 3,
+    /// Terminal: all steps are over, and none failed that had to succeed.
+    Succeeded = 4,
+    /// Terminal: a step failed, or a value could not be worked out.
+    Failed = 5,
+    /// Terminal: cancelled by a caller, or for a newer run with its concurrency key.
+    Cancelled = 6,
+    /// Terminal: it took longer than the timeout of its workflow.
+    TimedOut = 7,
+}
+impl RunState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RUN_STATE_UNSPECIFIED",
+            Self::Pending => "RUN_STATE_PENDING",
+            Self::Running => "RUN_STATE_RUNNING",
+            Self::Waiting => "RUN_STATE_WAITING",
+            Self::Succeeded => "RUN_STATE_SUCCEEDED",
+            Self::Failed => "RUN_STATE_FAILED",
+            Self::Cancelled => "RUN_STATE_CANCELLED",
+            Self::TimedOut => "RUN_STATE_TIMED_OUT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RUN_STATE_PENDING" => Some(Self::Pending),
+            "RUN_STATE_RUNNING" => Some(Self::Running),
+            "RUN_STATE_WAITING" => Some(Self::Waiting),
+            "RUN_STATE_SUCCEEDED" => Some(Self::Succeeded),
+            "RUN_STATE_FAILED" => Some(Self::Failed),
+            "RUN_STATE_CANCELLED" => Some(Self::Cancelled),
+            "RUN_STATE_TIMED_OUT" => Some(Self::TimedOut),
+            _ => None,
+        }
+    }
+}
+/// Where a step stands. SUCCEEDED, FAILED, SKIPPED and CANCELLED are terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StepState {
+    /// Not set.
+    Unspecified = 0,
+    /// Steps it needs are not over.
+    Pending = 1,
+    /// It may begin; what it is given is being worked out.
+    Ready = 2,
+    /// It is being done.
+    Running = 3,
+    /// People, a time or a signal are waited for.
+    Waiting = 4,
+    /// Terminal: it was done.
+    Succeeded = 5,
+    /// Terminal: it failed.
+    Failed = 6,
+    /// Terminal: its condition did not hold.
+    Skipped = 7,
+    /// Terminal: stopped, or never begun, because its list ended.
+    Cancelled = 8,
+}
+impl StepState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STEP_STATE_UNSPECIFIED",
+            Self::Pending => "STEP_STATE_PENDING",
+            Self::Ready => "STEP_STATE_READY",
+            Self::Running => "STEP_STATE_RUNNING",
+            Self::Waiting => "STEP_STATE_WAITING",
+            Self::Succeeded => "STEP_STATE_SUCCEEDED",
+            Self::Failed => "STEP_STATE_FAILED",
+            Self::Skipped => "STEP_STATE_SKIPPED",
+            Self::Cancelled => "STEP_STATE_CANCELLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STEP_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STEP_STATE_PENDING" => Some(Self::Pending),
+            "STEP_STATE_READY" => Some(Self::Ready),
+            "STEP_STATE_RUNNING" => Some(Self::Running),
+            "STEP_STATE_WAITING" => Some(Self::Waiting),
+            "STEP_STATE_SUCCEEDED" => Some(Self::Succeeded),
+            "STEP_STATE_FAILED" => Some(Self::Failed),
+            "STEP_STATE_SKIPPED" => Some(Self::Skipped),
+            "STEP_STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// What happened to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RunEventType {
+    /// Not set. Never stored.
+    Unspecified = 0,
+    /// Accepted and durable.
+    RunStarted = 1,
+    /// It has a place of its concurrency key, where it needs one: steps may begin.
+    RunBegan = 2,
+    /// A list of steps is begun: those of the workflow, of a group, of an item of a group, or of `on_failure`.
+    StepsOpened = 3,
+    /// A step began.
+    StepStarted = 4,
+    /// Jobs of the next items of a step were made.
+    ItemsStarted = 5,
+    /// An item of a step is over.
+    ItemEnded = 6,
+    /// A step is over.
+    StepEnded = 7,
+    /// A signal came.
+    SignalReceived = 8,
+    /// A step took a signal.
+    SignalTaken = 9,
+    /// A step of a group failed: the rest of the group is being stopped.
+    GroupClosing = 10,
+    /// The run is to end: what is open is being stopped.
+    RunClosing = 11,
+    /// A compensation began.
+    UndoStarted = 12,
+    /// A compensation is over.
+    UndoEnded = 13,
+    /// The run is over.
+    RunEnded = 14,
+}
+impl RunEventType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RUN_EVENT_TYPE_UNSPECIFIED",
+            Self::RunStarted => "RUN_EVENT_TYPE_RUN_STARTED",
+            Self::RunBegan => "RUN_EVENT_TYPE_RUN_BEGAN",
+            Self::StepsOpened => "RUN_EVENT_TYPE_STEPS_OPENED",
+            Self::StepStarted => "RUN_EVENT_TYPE_STEP_STARTED",
+            Self::ItemsStarted => "RUN_EVENT_TYPE_ITEMS_STARTED",
+            Self::ItemEnded => "RUN_EVENT_TYPE_ITEM_ENDED",
+            Self::StepEnded => "RUN_EVENT_TYPE_STEP_ENDED",
+            Self::SignalReceived => "RUN_EVENT_TYPE_SIGNAL_RECEIVED",
+            Self::SignalTaken => "RUN_EVENT_TYPE_SIGNAL_TAKEN",
+            Self::GroupClosing => "RUN_EVENT_TYPE_GROUP_CLOSING",
+            Self::RunClosing => "RUN_EVENT_TYPE_RUN_CLOSING",
+            Self::UndoStarted => "RUN_EVENT_TYPE_UNDO_STARTED",
+            Self::UndoEnded => "RUN_EVENT_TYPE_UNDO_ENDED",
+            Self::RunEnded => "RUN_EVENT_TYPE_RUN_ENDED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_EVENT_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RUN_EVENT_TYPE_RUN_STARTED" => Some(Self::RunStarted),
+            "RUN_EVENT_TYPE_RUN_BEGAN" => Some(Self::RunBegan),
+            "RUN_EVENT_TYPE_STEPS_OPENED" => Some(Self::StepsOpened),
+            "RUN_EVENT_TYPE_STEP_STARTED" => Some(Self::StepStarted),
+            "RUN_EVENT_TYPE_ITEMS_STARTED" => Some(Self::ItemsStarted),
+            "RUN_EVENT_TYPE_ITEM_ENDED" => Some(Self::ItemEnded),
+            "RUN_EVENT_TYPE_STEP_ENDED" => Some(Self::StepEnded),
+            "RUN_EVENT_TYPE_SIGNAL_RECEIVED" => Some(Self::SignalReceived),
+            "RUN_EVENT_TYPE_SIGNAL_TAKEN" => Some(Self::SignalTaken),
+            "RUN_EVENT_TYPE_GROUP_CLOSING" => Some(Self::GroupClosing),
+            "RUN_EVENT_TYPE_RUN_CLOSING" => Some(Self::RunClosing),
+            "RUN_EVENT_TYPE_UNDO_STARTED" => Some(Self::UndoStarted),
+            "RUN_EVENT_TYPE_UNDO_ENDED" => Some(Self::UndoEnded),
+            "RUN_EVENT_TYPE_RUN_ENDED" => Some(Self::RunEnded),
+            _ => None,
+        }
+    }
+}
+/// What can keep a run where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RunCauseKind {
+    /// Not set. Never sent.
+    Unspecified = 0,
+    /// It is over; the message says how it ended.
+    Ended = 1,
+    /// Other runs hold all places of its concurrency key.
+    Queued = 2,
+    /// It is to end; the message says why.
+    Ending = 3,
+    /// A compensation runs.
+    Undoing = 4,
+    /// A step waits for a time.
+    Timer = 5,
+    /// A step waits for a signal.
+    Signal = 6,
+    /// A step has items left.
+    Items = 7,
+    /// A step is being done.
+    Step = 8,
+    /// What a step is given is being worked out.
+    Evaluating = 9,
+    /// The job of a step waits; `job_kind` says what for.
+    Job = 10,
+    /// Its steps go on.
+    Going = 11,
+}
+impl RunCauseKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RUN_CAUSE_KIND_UNSPECIFIED",
+            Self::Ended => "RUN_CAUSE_KIND_ENDED",
+            Self::Queued => "RUN_CAUSE_KIND_QUEUED",
+            Self::Ending => "RUN_CAUSE_KIND_ENDING",
+            Self::Undoing => "RUN_CAUSE_KIND_UNDOING",
+            Self::Timer => "RUN_CAUSE_KIND_TIMER",
+            Self::Signal => "RUN_CAUSE_KIND_SIGNAL",
+            Self::Items => "RUN_CAUSE_KIND_ITEMS",
+            Self::Step => "RUN_CAUSE_KIND_STEP",
+            Self::Evaluating => "RUN_CAUSE_KIND_EVALUATING",
+            Self::Job => "RUN_CAUSE_KIND_JOB",
+            Self::Going => "RUN_CAUSE_KIND_GOING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_CAUSE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "RUN_CAUSE_KIND_ENDED" => Some(Self::Ended),
+            "RUN_CAUSE_KIND_QUEUED" => Some(Self::Queued),
+            "RUN_CAUSE_KIND_ENDING" => Some(Self::Ending),
+            "RUN_CAUSE_KIND_UNDOING" => Some(Self::Undoing),
+            "RUN_CAUSE_KIND_TIMER" => Some(Self::Timer),
+            "RUN_CAUSE_KIND_SIGNAL" => Some(Self::Signal),
+            "RUN_CAUSE_KIND_ITEMS" => Some(Self::Items),
+            "RUN_CAUSE_KIND_STEP" => Some(Self::Step),
+            "RUN_CAUSE_KIND_EVALUATING" => Some(Self::Evaluating),
+            "RUN_CAUSE_KIND_JOB" => Some(Self::Job),
+            "RUN_CAUSE_KIND_GOING" => Some(Self::Going),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod run_service_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// Runs of workflows: start them, look at them, wait for them, change them.
+    ///
+    /// A run stays on the version of the workflow it was started with. Its steps that do work are jobs named `<run_id>:<path>`, which JobService shows like any
+    /// other; only the run itself starts, cancels and repeats them. All that is said of ids, namespaces and answers in JobService holds here as well.
+    /// docs/guide/runs.md describes runs.
+    #[derive(Debug, Clone)]
+    pub struct RunServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> RunServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> RunServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RunServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Starts a run. The reply leaves when the run is durable. The same `run_id`, `idempotency_key` or `request_id` gives the first run as it stands.
+        /// Errors: INVALID_ARGUMENT naming every bad field at once, `RUN_INPUT_INVALID` with every breach of the input schema, `INVALID_JSON`;
+        /// NOT_FOUND `WORKFLOW_NOT_FOUND`; ALREADY_EXISTS `IDEMPOTENCY_CONFLICT`; RESOURCE_EXHAUSTED `RUN_CONCURRENCY`, `STORE_FULL`, `QUOTA_EXCEEDED`,
+        /// `PAYLOAD_TOO_LARGE` or `OVERLOADED`.
+        pub async fn start_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::StartRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/StartRun");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "StartRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns one run with its steps. After an accepted start the same caller always sees it.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`.
+        pub async fn get_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/GetRun");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "GetRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists runs, newest first unless asked otherwise. A run that exists throughout the paging appears exactly once.
+        /// A page may be short and still have a next token.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        pub async fn list_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRunsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListRunsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/ListRuns");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "ListRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Waits until the run is over or the timeout has passed, and returns it as it then stands. Never DEADLINE_EXCEEDED by its own timeout.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`.
+        pub async fn wait_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WaitRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::WaitRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/WaitRun");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "WaitRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Streams the history of a run as it happens, each entry exactly once and in order, with the run as it then stands. Ends with OK after the
+        /// entry that ends the run. Resumes after a break at `after_sequence`, on any node.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`; INVALID_ARGUMENT for an `after_sequence` the history has not reached; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`.
+        pub async fn watch_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchRunResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/WatchRun");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "WatchRun"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Returns what happened to a run, oldest first.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        pub async fn get_run_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRunHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunHistoryResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/GetRunHistory");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "GetRunHistory"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a run for good: no step begins any more, open ones are cancelled, then what was done is undone by its compensations. Once those are over the
+        /// run is CANCELLED. Cancelling a run that is CANCELLED is OK, and so is one that is ending already: it ends as it was about to.
+        /// Errors: FAILED_PRECONDITION `RUN_ENDED` for a run that is over otherwise; NOT_FOUND `RUN_NOT_FOUND`.
+        pub async fn cancel_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::CancelRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/CancelRun");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "CancelRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends a signal to a run. One that comes before a step waits for it is kept. A repeat with the same `signal_id` is OK and changes nothing.
+        /// Errors: FAILED_PRECONDITION `RUN_ENDED`; NOT_FOUND `RUN_NOT_FOUND`; RESOURCE_EXHAUSTED `TOO_MANY` for signals nobody takes, `PAYLOAD_TOO_LARGE`.
+        pub async fn signal_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignalRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignalRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/SignalRun");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "SignalRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a new run from one that is over, on the same version of the workflow. Steps that were done or skipped, and that need neither the named step
+        /// nor one that is done again, keep what they gave; all others are done again. The old run stays as it is.
+        /// Errors: FAILED_PRECONDITION `RUN_NOT_ENDED` or `PAYLOAD_EXPIRED`; INVALID_ARGUMENT for a step the workflow does not have, `RUN_INPUT_INVALID`;
+        /// NOT_FOUND `RUN_NOT_FOUND`; otherwise as StartRun.
+        pub async fn rerun_from(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RerunFromRequest>,
+        ) -> std::result::Result<tonic::Response<super::RerunFromResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/RerunFrom");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "RerunFrom"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says why a run is where it is and what it waits for.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`.
+        pub async fn explain_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/coretex.v1.RunService/ExplainRun");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("coretex.v1.RunService", "ExplainRun"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod run_service_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RunServiceServer.
+    #[async_trait]
+    pub trait RunService: std::marker::Send + std::marker::Sync + 'static {
+        /// Starts a run. The reply leaves when the run is durable. The same `run_id`, `idempotency_key` or `request_id` gives the first run as it stands.
+        /// Errors: INVALID_ARGUMENT naming every bad field at once, `RUN_INPUT_INVALID` with every breach of the input schema, `INVALID_JSON`;
+        /// NOT_FOUND `WORKFLOW_NOT_FOUND`; ALREADY_EXISTS `IDEMPOTENCY_CONFLICT`; RESOURCE_EXHAUSTED `RUN_CONCURRENCY`, `STORE_FULL`, `QUOTA_EXCEEDED`,
+        /// `PAYLOAD_TOO_LARGE` or `OVERLOADED`.
+        async fn start_run(
+            &self,
+            request: tonic::Request<super::StartRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::StartRunResponse>, tonic::Status>;
+        /// Returns one run with its steps. After an accepted start the same caller always sees it.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`.
+        async fn get_run(
+            &self,
+            request: tonic::Request<super::GetRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status>;
+        /// Lists runs, newest first unless asked otherwise. A run that exists throughout the paging appears exactly once.
+        /// A page may be short and still have a next token.
+        /// Errors: INVALID_ARGUMENT `INVALID_FILTER` or `INVALID_PAGE_TOKEN`.
+        async fn list_runs(
+            &self,
+            request: tonic::Request<super::ListRunsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListRunsResponse>, tonic::Status>;
+        /// Waits until the run is over or the timeout has passed, and returns it as it then stands. Never DEADLINE_EXCEEDED by its own timeout.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`.
+        async fn wait_run(
+            &self,
+            request: tonic::Request<super::WaitRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::WaitRunResponse>, tonic::Status>;
+        /// Server streaming response type for the WatchRun method.
+        type WatchRunStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchRunResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Streams the history of a run as it happens, each entry exactly once and in order, with the run as it then stands. Ends with OK after the
+        /// entry that ends the run. Resumes after a break at `after_sequence`, on any node.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`; INVALID_ARGUMENT for an `after_sequence` the history has not reached; RESOURCE_EXHAUSTED `TOO_MANY_WATCHES`.
+        async fn watch_run(
+            &self,
+            request: tonic::Request<super::WatchRunRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchRunStream>, tonic::Status>;
+        /// Returns what happened to a run, oldest first.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`; INVALID_ARGUMENT `INVALID_PAGE_TOKEN`.
+        async fn get_run_history(
+            &self,
+            request: tonic::Request<super::GetRunHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunHistoryResponse>, tonic::Status>;
+        /// Ends a run for good: no step begins any more, open ones are cancelled, then what was done is undone by its compensations. Once those are over the
+        /// run is CANCELLED. Cancelling a run that is CANCELLED is OK, and so is one that is ending already: it ends as it was about to.
+        /// Errors: FAILED_PRECONDITION `RUN_ENDED` for a run that is over otherwise; NOT_FOUND `RUN_NOT_FOUND`.
+        async fn cancel_run(
+            &self,
+            request: tonic::Request<super::CancelRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::CancelRunResponse>, tonic::Status>;
+        /// Sends a signal to a run. One that comes before a step waits for it is kept. A repeat with the same `signal_id` is OK and changes nothing.
+        /// Errors: FAILED_PRECONDITION `RUN_ENDED`; NOT_FOUND `RUN_NOT_FOUND`; RESOURCE_EXHAUSTED `TOO_MANY` for signals nobody takes, `PAYLOAD_TOO_LARGE`.
+        async fn signal_run(
+            &self,
+            request: tonic::Request<super::SignalRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignalRunResponse>, tonic::Status>;
+        /// Makes a new run from one that is over, on the same version of the workflow. Steps that were done or skipped, and that need neither the named step
+        /// nor one that is done again, keep what they gave; all others are done again. The old run stays as it is.
+        /// Errors: FAILED_PRECONDITION `RUN_NOT_ENDED` or `PAYLOAD_EXPIRED`; INVALID_ARGUMENT for a step the workflow does not have, `RUN_INPUT_INVALID`;
+        /// NOT_FOUND `RUN_NOT_FOUND`; otherwise as StartRun.
+        async fn rerun_from(
+            &self,
+            request: tonic::Request<super::RerunFromRequest>,
+        ) -> std::result::Result<tonic::Response<super::RerunFromResponse>, tonic::Status>;
+        /// Says why a run is where it is and what it waits for.
+        /// Errors: NOT_FOUND `RUN_NOT_FOUND`.
+        async fn explain_run(
+            &self,
+            request: tonic::Request<super::ExplainRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainRunResponse>, tonic::Status>;
+    }
+    /// Runs of workflows: start them, look at them, wait for them, change them.
+    ///
+    /// A run stays on the version of the workflow it was started with. Its steps that do work are jobs named `<run_id>:<path>`, which JobService shows like any
+    /// other; only the run itself starts, cancels and repeats them. All that is said of ids, namespaces and answers in JobService holds here as well.
+    /// docs/guide/runs.md describes runs.
+    #[derive(Debug)]
+    pub struct RunServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RunServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RunServiceServer<T>
+    where
+        T: RunService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/coretex.v1.RunService/StartRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::StartRunRequest> for StartRunSvc<T> {
+                        type Response = super::StartRunResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::StartRunRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::start_run(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/GetRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::GetRunRequest> for GetRunSvc<T> {
+                        type Response = super::GetRunResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::GetRunRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::get_run(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/ListRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRunsSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::ListRunsRequest> for ListRunsSvc<T> {
+                        type Response = super::ListRunsResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::ListRunsRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::list_runs(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRunsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/WaitRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct WaitRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::WaitRunRequest> for WaitRunSvc<T> {
+                        type Response = super::WaitRunResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::WaitRunRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::wait_run(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WaitRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/WatchRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::ServerStreamingService<super::WatchRunRequest> for WatchRunSvc<T> {
+                        type Response = super::WatchRunResponse;
+                        type ResponseStream = T::WatchRunStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::WatchRunRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::watch_run(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/GetRunHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRunHistorySvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::GetRunHistoryRequest> for GetRunHistorySvc<T> {
+                        type Response = super::GetRunHistoryResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRunHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as RunService>::get_run_history(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRunHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/CancelRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::CancelRunRequest> for CancelRunSvc<T> {
+                        type Response = super::CancelRunResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::CancelRunRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::cancel_run(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/SignalRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignalRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::SignalRunRequest> for SignalRunSvc<T> {
+                        type Response = super::SignalRunResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::SignalRunRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::signal_run(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignalRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/RerunFrom" => {
+                    #[allow(non_camel_case_types)]
+                    struct RerunFromSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::RerunFromRequest> for RerunFromSvc<T> {
+                        type Response = super::RerunFromResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::RerunFromRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::rerun_from(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RerunFromSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/coretex.v1.RunService/ExplainRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::ExplainRunRequest> for ExplainRunSvc<T> {
+                        type Response = super::ExplainRunResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as RunService>::explain_run(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for RunServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "coretex.v1.RunService";
+    impl<T> tonic::server::NamedService for RunServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
     }
 }
 /// A policy, as one of its versions.

@@ -169,7 +169,7 @@ pub const PERMISSIONS: &[Permission] = permissions! {
     "jobs.retry" SUBMITTERS, "Run an ended job again";
     "runs.read" READERS, "Read workflow runs and watch them";
     "runs.start" SUBMITTERS, "Start workflow runs";
-    "runs.control" SUBMITTERS, "Cancel, signal and rerun workflow runs";
+    "runs.write" SUBMITTERS, "Cancel, signal and rerun workflow runs";
     "workflows.read" READERS, "Read workflows and their versions";
     "workflows.write" OPERATORS, "Apply and delete workflows";
     "schedules.read" READERS, "Read schedules and what they did, and preview them";

@@ -3,7 +3,7 @@
 use crate::api::{Accepted, Caller, FollowAs};
 use crate::mail::{Mail, ReplyTo, Submitted};
 use crate::{Engine, namespaces, submit};
-use coretex_domain::{Job, JobId, Namespace, Payload, Reason, Refusal};
+use coretex_domain::{Job, JobId, Namespace, Payload, Reason, Refusal, RunId};
 use coretex_kernel::input::{Input, RetryByHand};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -97,9 +97,10 @@ async fn look_and_retry(
 }
 
 fn refuse_step(old: &Arc<Job>) -> Result<(), Refusal> {
-    if !old.id.to_string().starts_with("run_") {
-        return Ok(());
-    }
-    let message = format!("job {} is a step of a run; rerun the run from that step", old.id);
-    Err(Refusal::new(Reason::StepOfRun, message))
+    let (Some(run_id), Some(step)) = (RunId::of_job(&old.id), RunId::path_of(&old.id)) else { return Ok(()) };
+    let message = format!(
+        "job {} is the step {step} of run {run_id}; RerunFrom does a run again from a step on",
+        old.id
+    );
+    Err(Refusal::new(Reason::StepOfRun, message).fact("run_id", run_id.as_str()).fact("step_id", step))
 }

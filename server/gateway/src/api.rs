@@ -14,6 +14,7 @@ mod lookup;
 pub(crate) mod namespaces;
 mod output;
 mod receipts;
+pub(crate) mod runs;
 pub(crate) mod safety;
 pub(crate) mod schedules;
 pub(crate) mod submit_stream;

@@ -145,7 +145,7 @@ mod tests {
         assert!(at("/coretex.v1.JobService/SubmitJob").mutates);
         assert!(!at("/coretex.v1.JobService/GetJob").mutates);
         assert_eq!(at("/coretex.v1.JobService/Nope").service, "other");
-        assert_eq!(methods.services().len(), 14);
+        assert_eq!(methods.services().len(), 15);
     }
 
     #[test]
@@ -162,6 +162,8 @@ mod tests {
             "BatchSubmitJobs",
             "SubmitJobStream",
             "RunJob",
+            "StartRun",
+            "SignalRun",
             "Connect",
             "PollJobs",
             "ReportJobs",

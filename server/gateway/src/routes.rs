@@ -2,8 +2,8 @@
 
 use crate::api::{
     admin::Admin, approvals::Approvals, audit::Audit, auth::Auth, config::Config, dlq::Dlq, events::Events,
-    jobs::Jobs, namespaces::Namespaces, safety::Safety, schedules::Schedules, topics::Topics,
-    workers::Workers, workflows::Workflows,
+    jobs::Jobs, namespaces::Namespaces, runs::Runs, safety::Safety, schedules::Schedules,
+    topics::Topics, workers::Workers, workflows::Workflows,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;
@@ -17,6 +17,7 @@ use coretex_contract::v1::dlq_service_server::DlqServiceServer;
 use coretex_contract::v1::event_service_server::EventServiceServer;
 use coretex_contract::v1::job_service_server::JobServiceServer;
 use coretex_contract::v1::namespace_service_server::NamespaceServiceServer;
+use coretex_contract::v1::run_service_server::RunServiceServer;
 use coretex_contract::v1::safety_service_server::SafetyServiceServer;
 use coretex_contract::v1::schedule_service_server::ScheduleServiceServer;
 use coretex_contract::v1::topic_service_server::TopicServiceServer;
@@ -65,6 +66,7 @@ fn all_else(gate: &Arc<Gate>, routes: Routes) -> Routes {
         .add_service(Hot::workers(gate.clone(), tuned!(WorkerServiceServer, Workers(gate.clone()), gate)))
         .add_service(tuned!(TopicServiceServer, Topics(gate.clone()), gate))
         .add_service(tuned!(WorkflowServiceServer, Workflows(gate.clone()), gate))
+        .add_service(tuned!(RunServiceServer, Runs(gate.clone()), gate))
         .add_service(tuned!(ApprovalServiceServer, Approvals(gate.clone()), gate))
         .add_service(tuned!(ConfigServiceServer, Config(gate.clone()), gate))
         .add_service(tuned!(DlqServiceServer, Dlq(gate.clone()), gate))

@@ -15,6 +15,7 @@ pub(crate) mod put;
 pub(crate) mod receipt;
 pub(crate) mod report;
 pub(crate) mod schedule;
+pub(crate) mod run;
 pub(crate) mod spec;
 pub(crate) mod time;
 pub(crate) mod topic;

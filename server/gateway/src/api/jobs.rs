@@ -124,7 +124,7 @@ pub(crate) fn check_batch(count: usize) -> Result<(), Refusal> {
     }
 }
 
-fn wait_time(given: Option<coretex_contract::Duration>) -> Result<Span, Refusal> {
+pub(super) fn wait_time(given: Option<coretex_contract::Duration>) -> Result<Span, Refusal> {
     let mut faults = Faults::default();
     let wait = span(&mut faults, "timeout", given, Span::ZERO, WAIT_MAX);
     faults.into_result().map(|()| wait.unwrap_or(WAIT_DEFAULT))

@@ -55,7 +55,7 @@ impl Row for WorkflowRow<'_> {
 }
 
 /// The name of a workflow in a request.
-fn check_name(name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
     if name.is_empty() {
         return Err(Refusal::field("workflow", "required"));
     }

@@ -167,10 +167,54 @@ fn of_workflow(method: &str) -> Option<Asked> {
     })
 }
 
+/// A run of its own, so that the order of the calls means nothing.
+async fn run_of(server: &Server, topic: &str) -> String {
+    let yaml = format!("name: greet\nsteps: [{{ id: a, topic: {topic} }}]\n");
+    let source = Some(pb::apply_workflow_request::Source::Yaml(yaml));
+    let apply = pb::ApplyWorkflowRequest { source, ..Default::default() };
+    let path = "/coretex.v1.WorkflowService/ApplyWorkflow";
+    call_with(server, path, ADMIN, apply.encode_to_vec().into()).await.expect("applied");
+    let start = pb::StartRunRequest { workflow: "greet".into(), ..Default::default() };
+    let mut client = pb::run_service_client::RunServiceClient::new(server.channel.clone());
+    let reply = client.start_run(Server::with_key(start, ADMIN)).await.expect("started").into_inner();
+    reply.run.expect("a run").run_id
+}
+
+async fn of_run(server: &Server, method: &str) -> Option<Asked> {
+    Some(match method {
+        "StartRun" => {
+            run_of(server, "job.a").await;
+            asked(&pb::StartRunRequest { workflow: "greet".into(), ..Default::default() }, "greet")
+        }
+        "CancelRun" => {
+            let run_id = run_of(server, "job.a").await;
+            asked(&pb::CancelRunRequest { run_id: run_id.clone(), ..Default::default() }, &run_id)
+        }
+        "SignalRun" => {
+            let run_id = run_of(server, "job.a").await;
+            let name = "go".to_owned();
+            asked(&pb::SignalRunRequest { run_id: run_id.clone(), name, ..Default::default() }, &run_id)
+        }
+        "RerunFrom" => {
+            // The policy lets no such job be done: the run is over at once.
+            let run_id = run_of(server, "sys.destroy").await;
+            let wait = pb::WaitRunRequest { run_id: run_id.clone(), ..Default::default() };
+            let path = "/coretex.v1.RunService/WaitRun";
+            call_with(server, path, ADMIN, wait.encode_to_vec().into()).await.expect("over");
+            let step_id = "a".to_owned();
+            asked(&pb::RerunFromRequest { run_id: run_id.clone(), step_id, ..Default::default() }, &run_id)
+        }
+        _ => return None,
+    })
+}
+
 /// A good call of every method that changes something.
 async fn good_call(server: &Server, method: &str) -> Asked {
     let known = good_call_by_history(method).or_else(|| of_namespace(method)).or_else(|| of_key(method));
     if let Some(asked) = known.or_else(|| of_workflow(method)).or_else(|| of_schedule(method)) {
+        return asked;
+    }
+    if let Some(asked) = of_run(server, method).await {
         return asked;
     }
     let (worker_id, topic) = ("w1".to_owned(), "job.a".to_owned());
@@ -318,10 +362,11 @@ async fn each_change_leaves_one_record_and_each_submit_none() {
         assert!(!record.request_id.is_empty());
         recorded += 1;
     }
-    assert!(recorded >= 15 && by_history == 7, "{recorded} and {by_history}");
+    assert!(recorded >= 15 && by_history == 9, "{recorded} and {by_history}");
     let verified = server.engine.verify_audit().await.expect("walked");
     assert_eq!(verified.broken, None);
     every_job_names_its_submitter(&server).await;
+    every_run_names_who_started_and_signalled_it(&server).await;
     server.stop().await;
 }
 
@@ -337,6 +382,25 @@ async fn every_job_names_its_submitter(server: &Server) {
         let is_scheduled = first.actor == "schedule:nightly as admin";
         assert!(first.actor == ADMIN || is_scheduled, "{first:?}");
     }
+}
+
+async fn every_run_names_who_started_and_signalled_it(server: &Server) {
+    let mut client = pb::run_service_client::RunServiceClient::new(server.channel.clone());
+    let request = Server::with_key(pb::ListRunsRequest::default(), ADMIN);
+    let runs = client.list_runs(request).await.expect("listed").into_inner().runs;
+    assert!(runs.len() >= 6, "{}", runs.len());
+    let mut signals = 0;
+    for run in runs {
+        assert_eq!(run.actor, ADMIN, "{run:?}");
+        let request = pb::GetRunHistoryRequest { run_id: run.run_id, ..Default::default() };
+        let reply = client.get_run_history(Server::with_key(request, ADMIN)).await.expect("told");
+        let told = [pb::RunEventType::RunStarted, pb::RunEventType::SignalReceived];
+        for event in reply.into_inner().events.iter().filter(|event| told.contains(&event.r#type())) {
+            assert_eq!(event.actor, ADMIN, "{event:?}");
+            signals += usize::from(event.r#type() == pb::RunEventType::SignalReceived);
+        }
+    }
+    assert_eq!(signals, 1);
 }
 
 #[tokio::test]

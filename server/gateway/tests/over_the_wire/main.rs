@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod namespaces;
 mod running_server;
+mod runs;
 mod safety;
 mod spawns;
 mod streams;

@@ -63,6 +63,7 @@ fn pair<'t>(field: &str, theirs: &'t Things, never: &'t Things, chance: &mut Cha
         "idempotency_key" => pick(|t| &t.keys),
         "key_id" => pick(|t| &t.api_keys),
         "workflow" => pick(|t| &t.workflows),
+        "run_id" => pick(|t| &t.runs),
         _ => None,
     }
 }
@@ -168,7 +169,7 @@ fn told(answer: &Result<Bytes, Status>, things: &Things) -> String {
 /// Ids the server made for the caller's own things differ in any two calls.
 fn without_made_ids(text: &str) -> String {
     let word = |word: &str| match word.split_once('_') {
-        Some(("job" | "ses", rest)) if rest.len() >= 26 => "MADE".to_owned(),
+        Some(("job" | "ses" | "run", rest)) if rest.len() >= 26 => "MADE".to_owned(),
         _ => word.to_owned(),
     };
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")

@@ -13,8 +13,8 @@ use prost::Message;
 pub(super) const CANARY: &str = "zz-kept-by-the-other-tenant-zz";
 
 /// What is compared before and after.
-pub(super) const SNAPSHOT: [&str; 7] =
-    ["jobs", "dead letters", "approvals", "configuration", "decisions", "API keys", "workflows"];
+pub(super) const SNAPSHOT: [&str; 8] =
+    ["jobs", "dead letters", "approvals", "configuration", "decisions", "API keys", "workflows", "runs"];
 
 const RULES: &str = "
 name: default
@@ -41,6 +41,7 @@ pub(super) struct Things {
     pub(super) keys: Vec<String>,
     pub(super) api_keys: Vec<String>,
     pub(super) workflows: Vec<String>,
+    pub(super) runs: Vec<String>,
 }
 
 async fn call<Q: Message, A: Message + Default>(
@@ -79,8 +80,15 @@ impl Things {
     pub(super) fn all(&self) -> Vec<&String> {
         let lists =
             [&self.jobs, &self.letters, &self.approvals, &self.workers, &self.sessions, &self.workflows];
-        let more =
-            [&self.filters, &self.fingerprints, &self.requests, &self.keys, &self.tokens, &self.api_keys];
+        let more = [
+            &self.filters,
+            &self.fingerprints,
+            &self.requests,
+            &self.keys,
+            &self.tokens,
+            &self.api_keys,
+            &self.runs,
+        ];
         let mut all: Vec<&String> = lists.into_iter().chain(more).flatten().collect();
         all.sort_by_key(|name| std::cmp::Reverse(name.len()));
         all
@@ -125,6 +133,7 @@ impl Things {
         things.work(server, namespace).await;
         things.api_keys(server, namespace).await;
         things.workflows(server, namespace).await;
+        things.runs(server, namespace).await;
         things.lists(server, namespace).await;
         things
     }
@@ -175,6 +184,38 @@ impl Things {
         self.tokens.push(page.next_page_token);
     }
 
+    /// One that waits for a signal, one that waits for a worker, one that is over.
+    async fn runs(&mut self, server: &Server, namespace: &str) {
+        let workflows = [
+            "{ name: waits, steps: [{ id: a, wait_event: go }] }",
+            "{ name: works, steps: [{ id: a, topic: job.run }] }",
+            "{ name: ended, steps: [{ id: a, topic: sys.destroy }] }",
+        ];
+        for (n, text) in workflows.into_iter().enumerate() {
+            let source = Some(pb::apply_workflow_request::Source::Yaml(text.into()));
+            let request = pb::ApplyWorkflowRequest { source, ..Default::default() };
+            let applied: pb::ApplyWorkflowResponse =
+                call(server, namespace, "WorkflowService/ApplyWorkflow", request).await;
+            let run_id = format!("run_of-b-000{n}");
+            let input = format!("{{\"kept\":\"{CANARY}\"}}").into_bytes();
+            let request = pb::StartRunRequest {
+                workflow: applied.workflow.expect("a workflow").name,
+                run_id: run_id.clone(),
+                input: Some(pb::Payload::data("application/json", input)),
+                labels: [("kept".to_owned(), CANARY.to_owned())].into(),
+                ..Default::default()
+            };
+            let _: pb::StartRunResponse = call(server, namespace, "RunService/StartRun", request).await;
+            self.runs.push(run_id);
+        }
+        let run_id = self.runs[2].clone();
+        let request = pb::WaitRunRequest { run_id, ..Default::default() };
+        let _: pb::WaitRunResponse = call(server, namespace, "RunService/WaitRun", request).await;
+        let request = pb::ListRunsRequest { page_size: 1, ..Default::default() };
+        let page: pb::ListRunsResponse = call(server, namespace, "RunService/ListRuns", request).await;
+        self.tokens.push(page.next_page_token);
+    }
+
     async fn lists(&mut self, server: &Server, namespace: &str) {
         let request = pb::ListJobsRequest { page_size: 1, ..Default::default() };
         let page: pb::ListJobsResponse = call(server, namespace, "JobService/ListJobs", request).await;
@@ -213,6 +254,7 @@ impl Things {
             keys: others(&theirs.keys),
             api_keys: others(&theirs.api_keys),
             workflows: others(&theirs.workflows),
+            runs: others(&theirs.runs),
             jobs,
         }
     }
@@ -231,6 +273,7 @@ pub(super) async fn snapshot(server: &Server, namespace: &str) -> Vec<Vec<u8>> {
     let letters = pb::ListDeadLettersRequest { view, page_size, ..Default::default() };
     let approvals = pb::ListApprovalsRequest { page_size, ..Default::default() };
     let decisions = pb::ListDecisionsRequest { page_size, ..Default::default() };
+    let runs = pb::ListRunsRequest { view, page_size, ..Default::default() };
     let workflows = pb::ListWorkflowsRequest { view, page_size, show_deleted: true, ..Default::default() };
     let asked = [
         ("JobService/ListJobs", jobs.encode_to_vec()),
@@ -240,6 +283,7 @@ pub(super) async fn snapshot(server: &Server, namespace: &str) -> Vec<Vec<u8>> {
         ("SafetyService/ListDecisions", decisions.encode_to_vec()),
         ("AuthService/ListApiKeys", pb::ListApiKeysRequest::default().encode_to_vec()),
         ("WorkflowService/ListWorkflows", workflows.encode_to_vec()),
+        ("RunService/ListRuns", runs.encode_to_vec()),
     ];
     let mut found = Vec::new();
     for (method, message) in asked {
