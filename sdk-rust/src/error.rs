@@ -1,6 +1,7 @@
 //! The one error of the client: what was refused, why, and whether to try again.
 
 use crate::job::Job;
+use crate::run::Run;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,6 +89,8 @@ pub mod reason {
     pub const PAYLOAD_DECODE: &str = "PAYLOAD_DECODE";
     /// FAILED_PRECONDITION: the job ended, but not in success. See [`Error::job`](super::Error::job).
     pub const JOB_NOT_SUCCEEDED: &str = "JOB_NOT_SUCCEEDED";
+    /// FAILED_PRECONDITION: the run is over, but not in success. The facts `run_id` and `state` say which and how.
+    pub const RUN_NOT_SUCCEEDED: &str = "RUN_NOT_SUCCEEDED";
     /// UNKNOWN: the server sent something this version of the SDK does not understand.
     pub const UNEXPECTED_REPLY: &str = "UNEXPECTED_REPLY";
     /// CANCELLED: the stream was closed.
@@ -135,6 +138,18 @@ impl Error {
         let mut error = Self::new(Code::FailedPrecondition, reason::JOB_NOT_SUCCEEDED, message);
         error.0.job = Some(job);
         error
+    }
+
+    pub(crate) fn run_not_succeeded(run: &Run) -> Self {
+        let why = match &run.error {
+            Some(error) if error.step_id.is_empty() => format!(": {}: {}", error.kind, error.message),
+            Some(error) => format!(": step {}: {}: {}", error.step_id, error.kind, error.message),
+            None => String::new(),
+        };
+        let message = format!("run {} is {}{why}", run.run_id, run.state);
+        Self::new(Code::FailedPrecondition, reason::RUN_NOT_SUCCEEDED, message)
+            .with_fact("run_id", run.run_id.clone())
+            .with_fact("state", run.state.as_str())
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -343,6 +343,120 @@ named! {
 }
 
 named! {
+    /// Where a run of a workflow stands.
+    RunState {
+        /// Other runs hold all places of its concurrency key.
+        Pending = "PENDING",
+        /// Steps are done, or it is being ended.
+        Running = "RUNNING",
+        /// People, a time or a signal are waited for.
+        Waiting = "WAITING",
+        /// Terminal: all steps are over.
+        Succeeded = "SUCCEEDED",
+        /// Terminal: a step failed.
+        Failed = "FAILED",
+        /// Terminal: cancelled by a caller, or for a newer run.
+        Cancelled = "CANCELLED",
+        /// Terminal: it took longer than its timeout.
+        TimedOut = "TIMED_OUT",
+    }
+}
+
+impl RunState {
+    /// True for the states that never change.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut => true,
+            Self::Pending | Self::Running | Self::Waiting | Self::Unknown => false,
+        }
+    }
+}
+
+named! {
+    /// Where a step of a run stands.
+    StepState {
+        /// Steps it needs are not over.
+        Pending = "PENDING",
+        /// What it is given is being worked out.
+        Ready = "READY",
+        /// It is being done.
+        Running = "RUNNING",
+        /// People, a time or a signal are waited for.
+        Waiting = "WAITING",
+        /// Terminal: it was done.
+        Succeeded = "SUCCEEDED",
+        /// Terminal: it failed.
+        Failed = "FAILED",
+        /// Terminal: its condition did not hold.
+        Skipped = "SKIPPED",
+        /// Terminal: stopped, or never begun.
+        Cancelled = "CANCELLED",
+    }
+}
+
+named! {
+    /// What happened to a run.
+    RunEventType {
+        /// Accepted and durable.
+        RunStarted = "RUN_STARTED",
+        /// Its steps may begin.
+        RunBegan = "RUN_BEGAN",
+        /// A list of steps is begun.
+        StepsOpened = "STEPS_OPENED",
+        /// A step began.
+        StepStarted = "STEP_STARTED",
+        /// Jobs of the next items were made.
+        ItemsStarted = "ITEMS_STARTED",
+        /// An item is over.
+        ItemEnded = "ITEM_ENDED",
+        /// A step is over.
+        StepEnded = "STEP_ENDED",
+        /// A signal came.
+        SignalReceived = "SIGNAL_RECEIVED",
+        /// A step took a signal.
+        SignalTaken = "SIGNAL_TAKEN",
+        /// The rest of a group is being stopped.
+        GroupClosing = "GROUP_CLOSING",
+        /// The run is to end.
+        RunClosing = "RUN_CLOSING",
+        /// A compensation began.
+        UndoStarted = "UNDO_STARTED",
+        /// A compensation is over.
+        UndoEnded = "UNDO_ENDED",
+        /// The run is over.
+        RunEnded = "RUN_ENDED",
+    }
+}
+
+named! {
+    /// What can keep a run where it is.
+    RunCauseKind {
+        /// It is over.
+        Ended = "ENDED",
+        /// Other runs hold all places of its concurrency key.
+        Queued = "QUEUED",
+        /// It is to end.
+        Ending = "ENDING",
+        /// A compensation runs.
+        Undoing = "UNDOING",
+        /// A step waits for a time.
+        Timer = "TIMER",
+        /// A step waits for a signal.
+        Signal = "SIGNAL",
+        /// A step has items left.
+        Items = "ITEMS",
+        /// A step is being done.
+        Step = "STEP",
+        /// What a step is given is being worked out.
+        Evaluating = "EVALUATING",
+        /// The job of a step waits.
+        Job = "JOB",
+        /// Its steps go on.
+        Going = "GOING",
+    }
+}
+
+named! {
     /// What a message of a watch tells.
     JobWatchKind {
         /// The job was there when the watch began.

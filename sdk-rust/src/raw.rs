@@ -74,6 +74,11 @@ impl Raw {
             .max_decoding_message_size(MESSAGE_MAX)
     }
 
+    /// `RunService`.
+    pub fn runs(&self) -> v1::run_service_client::RunServiceClient<Wire> {
+        v1::run_service_client::RunServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)
+    }
+
     /// `TopicService`.
     pub fn topics(&self) -> v1::topic_service_client::TopicServiceClient<Wire> {
         v1::topic_service_client::TopicServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_MAX)

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long one wait on the server takes at most, before it is asked again.
-const WAIT_STEP: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_STEP: Duration = Duration::from_secs(60);
 /// What the network gets on top of a wait.
 pub(crate) const WAIT_MARGIN: Duration = Duration::from_secs(15);
 

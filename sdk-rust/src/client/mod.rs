@@ -8,6 +8,7 @@ mod dlq;
 mod fleet;
 mod jobs;
 mod list;
+mod runs;
 mod schedules;
 mod submit;
 mod submit_stream;

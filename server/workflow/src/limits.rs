@@ -21,10 +21,13 @@ pub const STEP_ID_LEN_MAX: usize = 64;
 pub const TEXT_LEN_MAX: usize = 1_024;
 /// Longest text with expressions in it, bytes.
 pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
-/// Steps one evaluation may take.
+/// Steps one evaluation may take on the loop of a shard; what needs more is evaluated beside it.
 pub const EXPRESSION_COST_MAX: u32 = 10_000;
 /// Steps all evaluations for one step may take together.
 pub const STEP_COST_MAX: u32 = 100_000;
+/// The same where it is not done on the loop of a shard.
+pub const EXPRESSION_COST_BESIDE_MAX: u32 = 1_000_000;
+pub const STEP_COST_BESIDE_MAX: u32 = 10_000_000;
 
 /// Items of one `for_each`.
 pub const ITEMS_MAX: usize = 100_000;

@@ -26,6 +26,16 @@ pub(super) fn payload(data: &str, content_type: Option<&str>) -> Outcome<v1::Pay
     }
 }
 
+/// `JSON`, `@FILE` or `-` where nothing but JSON is taken; `option` is what it was given as.
+pub(super) fn json(option: &str, data: &str) -> Outcome<v1::Payload> {
+    let payload = payload(data, Some(coretex_sdk::JSON))?;
+    let Some(v1::payload::Body::Data(bytes)) = &payload.body else { return Ok(payload) };
+    match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+        Ok(_) => Ok(payload),
+        Err(error) => Err(Failure::Usage(format!("{option} is not JSON: {error}"))),
+    }
+}
+
 /// The content of a file; `-` is standard input.
 pub(super) fn file(path: &str) -> Outcome<Vec<u8>> {
     if path == "-" {

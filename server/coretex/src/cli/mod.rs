@@ -13,6 +13,7 @@ mod job;
 mod keys;
 mod policy;
 mod problems;
+mod run;
 mod schedule;
 mod server;
 mod shown;
@@ -73,6 +74,9 @@ enum Command {
     /// Graphs of steps: check them, draw them, keep them on a server
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
+    /// Runs of workflows: start them, look at them, wait for them, change them
+    #[command(subcommand)]
+    Run(run::RunCommand),
     /// How kinds of work are run
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -174,6 +178,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Dlq(command) => on_runtime(dlq::run(command, &client), IsPatient::No),
         Command::Config(command) => on_runtime(config::run(command, &client), IsPatient::No),
         Command::Approval(command) => on_runtime(approval::run(command, &client), IsPatient::No),
+        Command::Run(command) => on_runtime(run::run(command, &client), IsPatient::No),
         Command::Schedule(command) => on_runtime(schedule::run(command, &client), IsPatient::No),
         Command::Topic(command) => on_runtime(topic::run(command, &client), IsPatient::No),
         Command::Admin(command) => on_runtime(admin::run(command, &client), IsPatient::No),
@@ -197,6 +202,7 @@ fn is_serverless(command: &Command) -> bool {
         | Command::Dlq(_)
         | Command::Config(_)
         | Command::Approval(_)
+        | Command::Run(_)
         | Command::Schedule(_)
         | Command::Topic(_)
         | Command::Worker(_)

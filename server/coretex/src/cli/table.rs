@@ -3,7 +3,7 @@
 use super::shown::{clean, is_terminal};
 use crate::units::Span;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
-use coretex_sdk::{JobState, Payload};
+use coretex_sdk::{JobState, Payload, RunState, StepState};
 use std::time::{Duration, SystemTime};
 
 /// A table with these headings. Cells come from elsewhere and are cleaned.
@@ -19,7 +19,7 @@ pub(super) enum Shown {
     /// A number, to the right.
     Number(String),
     /// A state, in its colour.
-    State(JobState),
+    State(&'static str, Color),
 }
 
 impl Rows {
@@ -45,8 +45,8 @@ impl Rows {
         let cell = |shown| match shown {
             Shown::Text(text) => Cell::new(clean(&text).replace('\n', " ")),
             Shown::Number(text) => Cell::new(text).set_alignment(comfy_table::CellAlignment::Right),
-            Shown::State(state) if has_colour => Cell::new(state.as_str()).fg(colour(state)),
-            Shown::State(state) => Cell::new(state.as_str()),
+            Shown::State(state, colour) if has_colour => Cell::new(state).fg(colour),
+            Shown::State(state, _) => Cell::new(state),
         };
         self.table.add_row(cells.map(cell).into_iter().collect::<Vec<_>>());
     }
@@ -87,7 +87,33 @@ impl From<&str> for Shown {
 
 impl From<JobState> for Shown {
     fn from(state: JobState) -> Shown {
-        Shown::State(state)
+        Shown::State(state.as_str(), colour(state))
+    }
+}
+
+impl From<RunState> for Shown {
+    fn from(state: RunState) -> Shown {
+        let colour = match state {
+            RunState::Succeeded => Color::Green,
+            RunState::Failed | RunState::TimedOut => Color::Red,
+            RunState::Running => Color::Cyan,
+            RunState::Waiting | RunState::Cancelled => Color::Yellow,
+            _ => Color::Reset,
+        };
+        Shown::State(state.as_str(), colour)
+    }
+}
+
+impl From<StepState> for Shown {
+    fn from(state: StepState) -> Shown {
+        let colour = match state {
+            StepState::Succeeded => Color::Green,
+            StepState::Failed => Color::Red,
+            StepState::Running => Color::Cyan,
+            StepState::Waiting | StepState::Cancelled => Color::Yellow,
+            _ => Color::Reset,
+        };
+        Shown::State(state.as_str(), colour)
     }
 }
 
