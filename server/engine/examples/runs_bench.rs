@@ -88,7 +88,7 @@ async fn start(engine: &Engine, workflow: &str, input: String) -> RunId {
 
 async fn end(engine: &Engine, id: &RunId) {
     let view = engine.wait_run(&caller().namespace, id, Span::mins(10)).await.unwrap();
-    assert!(view.run.is_over());
+    assert_eq!(view.run.state(), coretex_domain::run::RunState::Succeeded, "{:?}", view.run.error());
 }
 
 async fn start_many(engine: &Engine, workflow: &'static str, count: u64) -> Vec<RunId> {

@@ -2,8 +2,8 @@
 
 use crate::api::{
     admin::Admin, approvals::Approvals, audit::Audit, auth::Auth, config::Config, dlq::Dlq, events::Events,
-    jobs::Jobs, namespaces::Namespaces, runs::Runs, safety::Safety, schedules::Schedules,
-    topics::Topics, workers::Workers, workflows::Workflows,
+    jobs::Jobs, namespaces::Namespaces, runs::Runs, safety::Safety, schedules::Schedules, topics::Topics,
+    workers::Workers, workflows::Workflows,
 };
 use crate::gate::Gate;
 use crate::hot::Hot;

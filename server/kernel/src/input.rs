@@ -195,7 +195,7 @@ pub struct Evaluated {
     pub site: Site,
     pub decided: Result<Decided, Box<Trouble>>,
     /// The items of the step, where they were read along with it.
-    pub items: Option<(At, Arc<Vec<serde_json::Value>>)>,
+    pub items: Option<(At, Arc<serde_json::Value>)>,
 }
 
 /// Something of a run that has to be worked out beside the loop: pieces are in the store, or are large.

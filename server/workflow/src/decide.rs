@@ -5,10 +5,13 @@
 
 use crate::expression::{Expression, Read};
 use crate::facts::{Facts, Piece, Pieces, Stand, event_of, needed};
-use crate::limits::{EXPRESSION_COST_MAX, ITEMS_MAX, STEP_COST_MAX, TIMER_MAX};
-use crate::model::{Approval, Delay, Kind, Work};
+use crate::limits::{
+    EXPRESSION_COST_BESIDE_MAX, EXPRESSION_COST_MAX, ITEMS_MAX, STEP_COST_BESIDE_MAX, STEP_COST_MAX,
+    TIMER_MAX,
+};
+use crate::model::{Approval, Definition, Delay, Kind, Step, Work};
 use crate::plan::{Plan, Planned};
-use coretex_cel::{Fault, Inputs, Purse};
+use coretex_cel::{Fault, Purse};
 use coretex_domain::config::Chain;
 use coretex_domain::filter::parse_time;
 use coretex_domain::job::Spec;
@@ -33,6 +36,14 @@ pub enum Site {
     Output,
 }
 
+/// What working out a site may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Others wait meanwhile.
+    Loop,
+    Beside,
+}
+
 /// What is to be done at a site.
 #[derive(Clone, Debug)]
 pub enum Decided {
@@ -41,8 +52,8 @@ pub enum Decided {
     Job(Box<Spec>),
     /// A question to people, as the input of a job.
     Approval(Box<Spec>),
-    /// What the step is done for.
-    Items(Arc<Vec<Json>>),
+    /// What the step is done for: a list.
+    Items(Arc<Json>),
     Timer(Time),
     Signal {
         due: Option<Time>,
@@ -59,6 +70,7 @@ pub enum Decided {
 /// What writing out one output may cost: it was paid for when it was made.
 const TAKE_OVER_COST_MAX: u32 = 100_000_000;
 
+type Labels = Vec<(Arc<str>, Arc<str>)>;
 type Outcome<T> = Result<T, Box<Trouble>>;
 
 // === impl Plan: what a site needs, and gives ===
@@ -67,7 +79,7 @@ impl Plan {
     /// The pieces that must be at hand to decide a site.
     pub fn pieces(&self, run: &Run, site: &Site) -> Vec<Piece> {
         let Some((stand, reads)) = self.reads(run, site) else { return Vec::new() };
-        let mut pieces = needed(self, run, stand, &reads);
+        let mut pieces = needed(self, run, stand, reads);
         if let Site::Items { at, .. } = site {
             pieces.push(Piece::Items(*at));
         }
@@ -75,14 +87,21 @@ impl Plan {
     }
 
     /// Decides a site. Every piece of [`Plan::pieces`] must be among `pieces`.
-    pub fn decide(&self, run: &Run, site: &Site, pieces: &Pieces, now: Time) -> Outcome<Decided> {
+    pub fn decide(
+        &self,
+        run: &Run,
+        site: &Site,
+        pieces: &Pieces,
+        (now, bound): (Time, Bound),
+    ) -> Outcome<Decided> {
+        let purse = &bound.purse();
         let Some((stand, reads)) = self.reads(run, site) else { return Ok(Decided::Skip) };
         let told = |fault: Fault| self.trouble(run, stand, &fault);
         match site {
             Site::Begin(at) => {
                 let Some(planned) = self.step(run, *at) else { return Ok(Decided::Skip) };
-                let facts = Facts::new(self, run, stand, &reads, pieces).map_err(told)?;
-                self.begin(run, planned, &facts, now).map_err(told)
+                let facts = Facts::new(self, run, stand, reads, pieces).map_err(told)?;
+                begin(&With { run, planned, facts: &facts, purse }, now).map_err(told)
             }
             Site::Items { at, first, count } => {
                 let Some(planned) = self.step(run, *at) else { return Ok(Decided::Skip) };
@@ -91,23 +110,25 @@ impl Plan {
                 for index in *first..first + count {
                     let stand = Stand { at: *at, index: Some(index) };
                     let told = |fault: Fault| self.trouble(run, stand, &fault);
-                    let facts = Facts::new(self, run, stand, &reads, pieces).map_err(told)?;
-                    specs.push(spec(run, planned, work, &facts, planned.topic.as_ref()).map_err(told)?);
+                    let facts = Facts::new(self, run, stand, reads, pieces).map_err(told)?;
+                    let with = With { run, planned, facts: &facts, purse: &bound.purse() };
+                    specs.push(spec(&with, work, planned.topic.as_ref()).map_err(told)?);
                 }
                 Ok(Decided::Jobs(specs))
             }
             Site::Undo(at, _) => {
                 let Some(planned) = self.step(run, *at) else { return Ok(Decided::Skip) };
                 let Some(work) = &planned.step.compensate else { return Ok(Decided::Skip) };
-                let facts = Facts::new(self, run, stand, &reads, pieces).map_err(told)?;
-                let spec = spec(run, planned, work, &facts, planned.undo_topic.as_ref()).map_err(told)?;
+                let facts = Facts::new(self, run, stand, reads, pieces).map_err(told)?;
+                let with = With { run, planned, facts: &facts, purse };
+                let spec = spec(&with, work, planned.undo_topic.as_ref()).map_err(told)?;
                 Ok(Decided::Job(Box::new(spec)))
             }
-            Site::Hear(at) => self.hears(run, *at, &reads, pieces).map(Decided::Heard),
+            Site::Hear(at) => self.hears(run, *at, pieces, bound).map(Decided::Heard),
             Site::Output => {
                 let Some(output) = &self.definition.output else { return Ok(Decided::Output(None)) };
-                let facts = Facts::new(self, run, stand, &reads, pieces).map_err(told)?;
-                let value = output.value(&facts, &purse()).map_err(told)?;
+                let facts = Facts::new(self, run, stand, reads, pieces).map_err(told)?;
+                let value = output.value(&facts, purse).map_err(told)?;
                 let text = text_of(&value, "output", RUN_VALUE_MAX).map_err(told)?;
                 Ok(Decided::Output(Some(text.into())))
             }
@@ -115,7 +136,7 @@ impl Plan {
     }
 
     /// The first of the signals a step waits for; by its number in the history.
-    fn hears(&self, run: &Run, at: At, reads: &[Read], pieces: &Pieces) -> Outcome<Option<u64>> {
+    fn hears(&self, run: &Run, at: At, pieces: &Pieces, bound: Bound) -> Outcome<Option<u64>> {
         let Some(planned) = self.step(run, at) else { return Ok(None) };
         let Kind::WaitEvent(wait) = &planned.step.kind else { return Ok(None) };
         let stand = Stand { at, index: None };
@@ -123,10 +144,10 @@ impl Plan {
             let Some(matching) = &wait.matching else { return Ok(Some(*seq)) };
             let event = event_of(signal);
             let told = |fault: Fault| self.trouble(run, stand, &fault);
-            let facts = Facts::new(self, run, stand, reads, pieces).map_err(told)?;
+            let facts = Facts::new(self, run, stand, &planned.reads.hear, pieces).map_err(told)?;
             let facts = facts.with_event(&event);
             // What has no value for this signal does not match it.
-            if matching.value(&facts, &purse()).is_ok_and(|holds| holds == Json::Bool(true)) {
+            if matching.value(&facts, &bound.purse()).is_ok_and(|holds| holds == Json::Bool(true)) {
                 return Ok(Some(*seq));
             }
         }
@@ -139,7 +160,7 @@ impl Plan {
         let stand = Stand { at: At { scope: 0, place: u32::MAX }, index: None };
         let told = |fault: Fault| self.trouble(run, stand, &fault);
         let facts = Facts::new(self, run, stand, &[], pieces).map_err(told)?;
-        let key = concurrency.key.text(&facts, &purse()).map_err(told)?;
+        let key = concurrency.key.text(&facts, &Bound::Beside.purse()).map_err(told)?;
         match key.len() {
             1..=KEY_LEN_MAX => Ok(Some(key)),
             n => Err(told(Fault::limit(format!("concurrency.key: {n} bytes, 1..={KEY_LEN_MAX} wanted")))),
@@ -172,71 +193,103 @@ impl Plan {
     }
 
     /// Where a site stands, and all that its expressions read.
-    fn reads(&self, run: &Run, site: &Site) -> Option<(Stand, Vec<Read>)> {
-        let mut reads = Vec::new();
-        let mut add = |one: &Expression| reads.extend(one.reads());
-        let stand = match site {
-            Site::Begin(at) => {
-                let planned = self.step(run, *at)?;
-                planned.step.when.iter().for_each(&mut add);
-                match &planned.step.for_each {
-                    Some(each) => add(&each.items),
-                    None => each_of(&planned.step.kind, &mut add),
-                }
-                Stand { at: *at, index: None }
-            }
+    fn reads(&self, run: &Run, site: &Site) -> Option<(Stand, &[Read])> {
+        Some(match site {
+            Site::Begin(at) => (Stand { at: *at, index: None }, &self.step(run, *at)?.reads.begin),
             Site::Items { at, first, .. } => {
-                each_of(&self.step(run, *at)?.step.kind, &mut add);
-                Stand { at: *at, index: Some(*first) }
+                (Stand { at: *at, index: Some(*first) }, &self.step(run, *at)?.reads.item)
             }
-            Site::Undo(at, index) => {
-                each_of_work(self.step(run, *at)?.step.compensate.as_ref()?, &mut add);
-                Stand { at: *at, index: *index }
-            }
-            Site::Hear(at) => {
-                self.step(run, *at)?.matching().into_iter().for_each(&mut add);
-                Stand { at: *at, index: None }
-            }
-            Site::Output => {
-                if let Some(output) = &self.definition.output {
-                    output.each(&mut add);
-                }
-                // Beside every step: it looks back on all of them.
-                Stand { at: At { scope: 0, place: u32::MAX }, index: None }
-            }
-        };
-        Some((stand, reads))
-    }
-
-    fn begin(&self, run: &Run, planned: &Planned, facts: &Facts<'_>, now: Time) -> Result<Decided, Fault> {
-        if let Some(when) = &planned.step.when
-            && when.value(facts, &purse())? == Json::Bool(false)
-        {
-            return Ok(Decided::Skip);
-        }
-        if let Some(each) = &planned.step.for_each {
-            return items(each.items.value(facts, &purse())?).map(|items| Decided::Items(Arc::new(items)));
-        }
-        match &planned.step.kind {
-            Kind::Work(work) => {
-                Ok(Decided::Job(Box::new(spec(run, planned, work, facts, planned.topic.as_ref())?)))
-            }
-            Kind::Approval(approval) => question(run, planned, approval, facts).map(Decided::Approval),
-            Kind::Delay(delay) => length(delay, facts).map(|span| Decided::Timer(now + span)),
-            Kind::Until(text) => {
-                let text = text.text(facts, &purse())?;
-                let at = parse_time(&text).map_err(|told| Fault::new(format!("until: {told}")))?;
-                within(at.since(now), "until")?;
-                Ok(Decided::Timer(at.max(now)))
-            }
-            Kind::WaitEvent(wait) => Ok(Decided::Signal { due: wait.timeout.map(|span| now + span) }),
-            Kind::Parallel(_) => Ok(Decided::Group),
-        }
+            Site::Undo(at, index) => (Stand { at: *at, index: *index }, &self.step(run, *at)?.reads.undo),
+            Site::Hear(at) => (Stand { at: *at, index: None }, &self.step(run, *at)?.reads.hear),
+            // Beside every step: it looks back on all of them.
+            Site::Output => (Stand { at: At { scope: 0, place: u32::MAX }, index: None }, &self.output_reads),
+        })
     }
 }
 
-fn purse() -> Purse {
-    Purse::new(EXPRESSION_COST_MAX, STEP_COST_MAX, "the expressions of one step")
+/// One place where expressions are evaluated.
+struct With<'w> {
+    run: &'w Run,
+    planned: &'w Planned,
+    facts: &'w Facts<'w>,
+    purse: &'w Purse,
+}
+
+fn begin(with: &With<'_>, now: Time) -> Result<Decided, Fault> {
+    let step = &with.planned.step;
+    if let Some(when) = &step.when
+        && when.value(with.facts, with.purse)? == Json::Bool(false)
+    {
+        return Ok(Decided::Skip);
+    }
+    if let Some(each) = &step.for_each {
+        return items(each.items.value(with.facts, with.purse)?).map(|items| Decided::Items(Arc::new(items)));
+    }
+    match &step.kind {
+        Kind::Work(work) => Ok(Decided::Job(Box::new(spec(with, work, with.planned.topic.as_ref())?))),
+        Kind::Approval(approval) => question(with, approval).map(Decided::Approval),
+        Kind::Delay(delay) => length(delay, with).map(|span| Decided::Timer(now + span)),
+        Kind::Until(text) => {
+            let text = text.text(with.facts, with.purse)?;
+            let at = parse_time(&text).map_err(|told| Fault::new(format!("until: {told}")))?;
+            within(at.since(now), "until")?;
+            Ok(Decided::Timer(at.max(now)))
+        }
+        Kind::WaitEvent(wait) => Ok(Decided::Signal { due: wait.timeout.map(|span| now + span) }),
+        Kind::Parallel(_) => Ok(Decided::Group),
+    }
+}
+
+// === what a step reads, found once ===
+
+/// All that the expressions of a step read, by what is asked of it.
+#[derive(Debug, Default)]
+pub(crate) struct StepReads {
+    begin: Vec<Read>,
+    item: Vec<Read>,
+    undo: Vec<Read>,
+    hear: Vec<Read>,
+}
+
+impl StepReads {
+    pub(crate) fn of(step: &Step) -> StepReads {
+        let mut reads = StepReads::default();
+        let work = |into: &mut Vec<Read>| each_of(&step.kind, &mut |one| into.extend(one.reads()));
+        reads.begin.extend(step.when.iter().flat_map(Expression::reads));
+        match &step.for_each {
+            Some(each) => {
+                reads.begin.extend(each.items.reads());
+                work(&mut reads.item);
+            }
+            None => work(&mut reads.begin),
+        }
+        if let Some(undo) = &step.compensate {
+            each_of_work(undo, &mut |one| reads.undo.extend(one.reads()));
+        }
+        if let Kind::WaitEvent(wait) = &step.kind {
+            reads.hear.extend(wait.matching.iter().flat_map(Expression::reads));
+        }
+        reads
+    }
+}
+
+/// All that the output of a workflow reads.
+pub(crate) fn reads_of_output(definition: &Definition) -> Vec<Read> {
+    let mut reads = Vec::new();
+    if let Some(output) = &definition.output {
+        output.each(&mut |one| reads.extend(one.reads()));
+    }
+    reads
+}
+
+impl Bound {
+    fn purse(self) -> Purse {
+        let (each, all) = match self {
+            Bound::Loop => (EXPRESSION_COST_MAX, STEP_COST_MAX),
+            Bound::Beside => (EXPRESSION_COST_BESIDE_MAX, STEP_COST_BESIDE_MAX),
+        };
+        Purse::new(each, all, "the expressions of one step")
+    }
 }
 
 // === what is evaluated ===
@@ -266,7 +319,7 @@ fn each_of_work(work: &Work, add: &mut dyn FnMut(&Expression)) {
     texts.for_each(|text| text.expression().iter().for_each(&mut *add));
 }
 
-fn items(value: Json) -> Result<Vec<Json>, Fault> {
+fn items(value: Json) -> Result<Json, Fault> {
     let items = match value {
         Json::Array(items) => items,
         Json::Object(map) => {
@@ -281,15 +334,15 @@ fn items(value: Json) -> Result<Vec<Json>, Fault> {
     if items.len() > ITEMS_MAX {
         return Err(Fault::limit(format!("for_each: {} items, at most {ITEMS_MAX}", items.len())));
     }
-    Ok(items)
+    Ok(Json::Array(items))
 }
 
-fn length(delay: &Delay, facts: &Facts<'_>) -> Result<Span, Fault> {
+fn length(delay: &Delay, with: &With<'_>) -> Result<Span, Fault> {
     let expression = match delay {
         Delay::Fixed(span) => return Ok(*span),
         Delay::Computed(expression) => expression,
     };
-    let span = match expression.value(facts, &purse())? {
+    let span = match expression.value(with.facts, with.purse)? {
         Json::String(text) => {
             coretex_document::span::parse(&text).map_err(|told| Fault::new(format!("delay: {told}")))?
         }
@@ -328,22 +381,17 @@ fn text_of(value: &Json, what: &str, most: usize) -> Result<String, Fault> {
 
 // === jobs ===
 
-fn spec(
-    run: &Run,
-    planned: &Planned,
-    work: &Work,
-    inputs: &dyn Inputs,
-    topic: Option<&Arc<str>>,
-) -> Result<Spec, Fault> {
+fn spec(with: &With<'_>, work: &Work, topic: Option<&Arc<str>>) -> Result<Spec, Fault> {
+    let With { facts, purse, .. } = with;
     let payload = match &work.input {
-        Some(input) => Payload::json(text_of(&input.value(inputs, &purse())?, "input", PAYLOAD_MAX)?),
+        Some(input) => Payload::json(text_of(&input.value(*facts, purse)?, "input", PAYLOAD_MAX)?),
         None => Payload::empty(),
     };
     let mut spec = Spec::new(topic.cloned().unwrap_or_default(), payload);
     spec.priority = work.priority.unwrap_or(spec.priority);
     let key = |text: &Option<crate::Template>, name: &str| -> Result<Option<Arc<str>>, Fault> {
         let Some(text) = text else { return Ok(None) };
-        let text = text.text(inputs, &purse())?;
+        let text = text.text(*facts, purse)?;
         match text.len() {
             1..=KEY_LEN_MAX => Ok(Some(text.into())),
             n => Err(Fault::limit(format!("{name}: {n} bytes, 1..={KEY_LEN_MAX} wanted"))),
@@ -351,7 +399,7 @@ fn spec(
     };
     let (concurrency, rate) =
         (key(&work.concurrency_key, "concurrency_key")?, key(&work.rate_key, "rate_key")?);
-    let labels = labels(run, planned, work, inputs)?;
+    let labels = labels(with, work)?;
     let options = spec.options_mut();
     options.labels = labels;
     options.retry = work.retry.clone();
@@ -366,21 +414,16 @@ fn spec(
 }
 
 /// Those of the run, where the step says nothing else; and the workflow and the step, which configuration goes by.
-fn labels(
-    run: &Run,
-    planned: &Planned,
-    work: &Work,
-    inputs: &dyn Inputs,
-) -> Result<Vec<(Arc<str>, Arc<str>)>, Fault> {
-    let mut labels: Vec<(Arc<str>, Arc<str>)> =
-        Vec::with_capacity(run.plea.labels.len() + work.labels.len() + 2);
+fn labels(with: &With<'_>, work: &Work) -> Result<Labels, Fault> {
+    let With { run, planned, facts, purse } = with;
+    let mut labels: Labels = Vec::with_capacity(run.plea.labels.len() + work.labels.len() + 2);
     let mut put = |key: Arc<str>, value: Arc<str>| match labels.iter_mut().find(|(known, _)| *known == key) {
         Some(known) => known.1 = value,
         None => labels.push((key, value)),
     };
     run.plea.labels.iter().for_each(|(key, value)| put(key.clone(), value.clone()));
     for (key, text) in &work.labels {
-        let value = text.text(inputs, &purse())?;
+        let value = text.text(*facts, purse)?;
         if value.len() > LABEL_LEN_MAX {
             let told = format!("labels.{key}: {} bytes, at most {LABEL_LEN_MAX}", value.len());
             return Err(Fault::limit(told));
@@ -401,16 +444,12 @@ fn labels(
     Ok(labels)
 }
 
-fn question(
-    run: &Run,
-    planned: &Planned,
-    approval: &Approval,
-    facts: &Facts<'_>,
-) -> Result<Box<Spec>, Fault> {
-    let title = approval.title.text(facts, &purse())?;
+fn question(with: &With<'_>, approval: &Approval) -> Result<Box<Spec>, Fault> {
+    let With { run, planned, facts, purse } = with;
+    let title = approval.title.text(*facts, purse)?;
     let mut asked = json!({ "title": title, "workflow": *run.plea.workflow, "run_id": run.id().as_str(), "step": **planned.id() });
     if let Some(details) = &approval.details {
-        asked["details"] = details.value(facts, &purse())?;
+        asked["details"] = details.value(*facts, purse)?;
     }
     let payload = Payload::json(text_of(&asked, "details", PAYLOAD_MAX)?);
     let mut spec = Spec::new(planned.topic.clone().unwrap_or_default(), payload);

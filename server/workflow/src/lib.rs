@@ -37,7 +37,7 @@ mod schema;
 mod tests;
 
 pub use coretex_document::{Problem, Problems, span};
-pub use decide::{Decided, Site};
+pub use decide::{Bound, Decided, Site};
 pub use draw::{Format, draw};
 pub use expression::{Expression, Shape, Template};
 pub use facts::{Piece, Pieces};

@@ -3,7 +3,8 @@
 //! Numbers follow from the text alone: list 0 are the steps, list 1 those of `on_failure`, then those of groups in
 //! the order in which they stand. Runs keep numbers, so this order is for ever.
 
-use crate::expression::Expression;
+use crate::decide::{StepReads, reads_of_output};
+use crate::expression::{Expression, Read};
 use crate::model::{Definition, Doer, Kind, OnFailure, Step, Work};
 use coretex_domain::house;
 use coretex_domain::run::{At, Run, STEPS};
@@ -19,6 +20,7 @@ pub struct Plan {
     pub lists: Vec<List>,
     pub steps: Vec<Planned>,
     by_id: FxHashMap<Arc<str>, usize>,
+    pub(crate) output_reads: Vec<Read>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,7 @@ pub struct Planned {
     pub topic: Option<Arc<str>>,
     /// Topic of the job that undoes it.
     pub undo_topic: Option<Arc<str>>,
+    pub(crate) reads: StepReads,
 }
 
 // === impl Plan ===
@@ -56,6 +59,7 @@ impl Plan {
             lists: vec![List::default(), List::default()],
             steps: Vec::new(),
             by_id: FxHashMap::default(),
+            output_reads: reads_of_output(&definition),
             definition,
         };
         let (steps, on_failure) = (plan.definition.steps.clone(), plan.definition.on_failure.clone());
@@ -80,6 +84,7 @@ impl Plan {
                 dependents: Vec::new(),
                 topic: topic_of(step),
                 undo_topic: step.compensate.as_deref().map(topic_of_work),
+                reads: StepReads::of(step),
                 step: step.clone(),
             });
         }

@@ -7,7 +7,7 @@ use coretex_domain::run::{At, Part, Trouble, Value};
 use coretex_domain::{JobId, Namespace, Refusal, Run, RunId, Span};
 use coretex_kernel::input::{Evaluate, Evaluated, Input, LoadRun};
 use coretex_kernel::value_of;
-use coretex_workflow::{Piece, Pieces, Plan, Site};
+use coretex_workflow::{Bound, Piece, Pieces, Plan, Site};
 use serde_json::Value as Json;
 use std::sync::Arc;
 
@@ -45,13 +45,13 @@ async fn pause(shared: &Shared, wait: &mut Span) {
 async fn work_out(shared: &Shared, asked: &Evaluate) -> Result<Evaluated, Refusal> {
     let wanted = asked.plan.pieces(&asked.run, &asked.site);
     let (pieces, bytes) = gather(shared, asked, &wanted).await?;
-    let items = pieces.iter().find_map(|(piece, value)| match (piece, &**value) {
-        (Piece::Items(at), Json::Array(items)) => Some((*at, Arc::new(items.clone()))),
+    let items = pieces.iter().find_map(|(piece, value)| match piece {
+        Piece::Items(at) if value.is_array() => Some((*at, value.clone())),
         _ => None,
     });
     let (plan, run, site) = (asked.plan.clone(), asked.run.clone(), asked.site);
     let now = shared.env.clock.now().wall;
-    let decide = move || plan.decide(&run, &site, &pieces, now);
+    let decide = move || plan.decide(&run, &site, &pieces, (now, Bound::Beside));
     let decided = match bytes > THREAD_FROM {
         false => decide(),
         true => tokio::task::spawn_blocking(decide).await.unwrap_or_else(|error| {

@@ -79,19 +79,19 @@ fn begin_items(
     dispatcher: &mut Dispatcher,
     key: RunKey,
     at: At,
-    items: Arc<Vec<Json>>,
+    items: Arc<Json>,
     turn: &mut Turn,
 ) {
     let Some(open) = view.runs.open.get_mut(&key) else { return };
     let is_group = open.plan.step(&open.run, at).is_some_and(|planned| planned.inner.is_some());
-    let text = serde_json::to_string(&*items).unwrap_or_default();
+    let text = items.to_string();
     if text.len() > PAYLOAD_MAX {
         let message = format!("for_each: the items are {} bytes of JSON, at most {PAYLOAD_MAX}", text.len());
         let step = open.plan.job_path(&open.run, at, None, false).into();
         let trouble = Trouble { step, kind: "EXPRESSION_LIMIT".into(), message: message.into() };
         return settle::end_step(view, key, at, Outcome::failed(trouble), turn);
     }
-    let count = items.len() as u32;
+    let count = items.as_array().map_or(0, Vec::len) as u32;
     if count > 0 {
         open.items.insert(at, items);
         let body = text.into_bytes().into();

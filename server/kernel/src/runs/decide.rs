@@ -8,7 +8,7 @@ use crate::{Dispatcher, Turn, View};
 use bytes::Bytes;
 use coretex_domain::RunKey;
 use coretex_domain::run::{Phase, StepState, Trouble};
-use coretex_workflow::{Decided, Piece, Pieces, Site};
+use coretex_workflow::{Bound, Decided, Piece, Pieces, Site};
 use serde_json::Value as Json;
 use std::sync::Arc;
 
@@ -44,7 +44,11 @@ pub(super) fn ask(view: &mut View, key: RunKey, site: Site, turn: &mut Turn) -> 
         }
     }
     if is_here {
-        return Asked::Here(open.plan.decide(&open.run, &site, &pieces, turn.now.wall));
+        let decided = open.plan.decide(&open.run, &site, &pieces, (turn.now.wall, Bound::Loop));
+        // What costs too much here may be done beside the loop.
+        if !decided.as_ref().is_err_and(|trouble| &*trouble.kind == "EXPRESSION_LIMIT") {
+            return Asked::Here(decided);
+        }
     }
     if open.asked.insert(site) {
         let known = |piece: &Piece| open.at_hand.get(piece).map(|data| (*piece, data.clone()));
@@ -63,7 +67,7 @@ pub(super) fn ask(view: &mut View, key: RunKey, site: Site, turn: &mut Turn) -> 
 fn at_hand(open: &super::OpenRun, piece: Piece) -> Option<(Arc<Json>, usize)> {
     if let Piece::Items(at) = piece {
         // Shared as it is: one item is read of it at a time.
-        return open.items.get(&at).map(|items| (as_list(items), 0));
+        return open.items.get(&at).map(|items| (items.clone(), 0));
     }
     if let Piece::Config = piece {
         let config = open.configs.of_run.as_ref();
@@ -82,10 +86,6 @@ pub fn value_of(data: &[u8]) -> Json {
         return Json::Null;
     }
     serde_json::from_slice(data).unwrap_or_else(|_| Json::String(String::from_utf8_lossy(data).into_owned()))
-}
-
-fn as_list(items: &Arc<Vec<Json>>) -> Arc<Json> {
-    Arc::new(Json::Array(items.to_vec()))
 }
 
 /// What was worked out elsewhere is taken up, if it is still wanted.

@@ -70,7 +70,7 @@ pub(crate) struct OpenRun {
     at_hand: FxHashMap<Piece, Bytes>,
     at_hand_bytes: usize,
     /// What open steps are done for.
-    items: FxHashMap<At, Arc<Vec<serde_json::Value>>>,
+    items: FxHashMap<At, Arc<serde_json::Value>>,
     timer: Time,
 }
 
