@@ -178,7 +178,7 @@ impl Plan {
     /// The pieces the output of a step is made of.
     pub fn pieces_of_output(&self, run: &Run, at: At) -> Vec<Piece> {
         let mut found = Vec::new();
-        crate::facts::pieces_of(self, run, at, &mut found);
+        crate::facts::pieces_of(run, at, &mut found);
         found
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn needed(plan: &Plan, run: &Run, stand: Stand, reads: &[Read]) -> Ve
                     _ => true,
                 };
                 if let Some(at) = find(plan, run, stand.at.scope, id).filter(|_| is_output) {
-                    pieces_of(plan, run, at, &mut found);
+                    pieces_of(run, at, &mut found);
                 }
             }
             _ => {}
@@ -77,7 +77,7 @@ pub(crate) fn needed(plan: &Plan, run: &Run, stand: Stand, reads: &[Read]) -> Ve
 }
 
 /// What the output of a step is made of.
-pub(crate) fn pieces_of(plan: &Plan, run: &Run, at: At, found: &mut Vec<Piece>) {
+pub(crate) fn pieces_of(run: &Run, at: At, found: &mut Vec<Piece>) {
     let Some(step) = run.step(at).filter(|step| step.state == StepState::Succeeded) else { return };
     if step.more.as_ref().is_some_and(|more| more.output.is_some()) {
         return found.push(Piece::Step(at));
@@ -91,7 +91,7 @@ pub(crate) fn pieces_of(plan: &Plan, run: &Run, at: At, found: &mut Vec<Piece>) 
         Some(Work::Group | Work::Groups { .. }) => {
             for scope in step.scopes() {
                 let size = run.scope(*scope).map_or(0, |scope| scope.steps.len() as u32);
-                (0..size).for_each(|place| pieces_of(plan, run, At { scope: *scope, place }, found));
+                (0..size).for_each(|place| pieces_of(run, At { scope: *scope, place }, found));
             }
         }
         Some(Work::Timer { .. } | Work::Signal { .. }) | None => {}

@@ -17,6 +17,7 @@ pub mod settle;
 mod spawn;
 pub mod submit;
 
+use crate::dispatcher::LimitKey;
 use crate::input::{Input, Reply, TopicCounts, Write};
 use crate::limits::LimitKind;
 use crate::{Dispatcher, Turn, View, parked, runs};
@@ -82,18 +83,10 @@ fn decide_one(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
             Reply::None
         }
         Input::Work(topics) => {
-            for topic in topics {
-                view.mark_topic(&topic.namespace, &topic.topic);
-            }
+            topics.iter().for_each(|topic| view.mark_topic(&topic.namespace, &topic.topic));
             Reply::None
         }
-        Input::SlotFree(key) => {
-            match key.kind() {
-                LimitKind::Run(_) => runs::admit_queued(view, dispatcher, &key, turn),
-                _ => parked::unpark(view, &key),
-            }
-            Reply::None
-        }
+        Input::SlotFree(key) => slot_free(view, dispatcher, &key, turn),
         Input::Tick => {
             due::tick(view, dispatcher, turn);
             Reply::None
@@ -109,28 +102,25 @@ fn decide_one(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: 
         Input::Explain { namespace, job_id } => {
             explain::explain(view, dispatcher, &namespace, &job_id, turn.now)
         }
-        Input::StartRun(start) => runs::start(view, dispatcher, start, turn),
-        Input::LoadRun(load) => runs::load(view, dispatcher, *load, turn),
-        Input::Evaluated(found) => {
-            runs::evaluated(view, dispatcher, *found, turn);
-            Reply::None
-        }
-        Input::CancelRun { namespace, run_id, reason, actor } => {
-            runs::cancel(view, (&namespace, &run_id), (reason, actor), turn)
-        }
-        Input::SignalRun { namespace, run_id, signal } => {
-            runs::signal(view, dispatcher, (&namespace, &run_id), signal, turn)
-        }
-        Input::GetRun { namespace, run_id } => match view.find_run(&namespace, &run_id) {
-            Some(run) => Reply::Run(Ok(run.clone())),
-            None if view.has_run(run_id.key(&namespace)) => Reply::RunAway,
-            None => Reply::NotOpen,
-        },
-        Input::ExplainRun { namespace, run_id } => {
-            runs::explain(view, dispatcher, (&namespace, &run_id), turn)
-        }
+        Input::StartRun(_)
+        | Input::LoadRun(_)
+        | Input::Evaluated(_)
+        | Input::CancelRun { .. }
+        | Input::SignalRun { .. }
+        | Input::GetRun { .. }
+        | Input::ExplainRun { .. } => runs::decide(view, dispatcher, input, turn),
         Input::Topics { namespace } => Reply::Topics(topic_counts(view, namespace.as_ref())),
     }
+}
+
+fn slot_free(view: &mut View, dispatcher: &mut Dispatcher, key: &LimitKey, turn: &mut Turn) -> Reply {
+    match key.kind() {
+        LimitKind::Run(_) => runs::admit_queued(view, dispatcher, key, turn),
+        LimitKind::Concurrency | LimitKind::Rate(_) | LimitKind::Rule(_) | LimitKind::Throttle => {
+            parked::unpark(view, key);
+        }
+    }
+    Reply::None
 }
 
 /// The dispatcher learns of it from the caller once it is committed, together with whom to wake.

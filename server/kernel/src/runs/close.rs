@@ -119,7 +119,7 @@ pub(super) fn check_list(view: &mut View, key: RunKey, scope: u32, turn: &mut Tu
     let Some(open) = view.run(key) else { return };
     let Some(found) = open.run.scope(scope) else { return };
     let is_whole = found.over as usize == found.steps.len();
-    if found.open > 0 || !(is_whole || !open.run.may_begin(scope)) {
+    if found.open > 0 || (!is_whole && open.run.may_begin(scope)) {
         return;
     }
     match found.owner {

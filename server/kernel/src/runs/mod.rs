@@ -16,22 +16,19 @@ mod start;
 mod wait;
 
 pub use cancel::TAKEN;
-pub(crate) use cancel::cancel;
-pub(crate) use decide::evaluated;
 pub use decide::value_of;
-pub(crate) use explain::explain;
-pub(crate) use load::{admit_queued, load, park};
-pub(crate) use start::start;
-pub(crate) use wait::{signal, tick};
+pub(crate) use load::admit_queued;
+pub(crate) use wait::tick;
 
 use crate::dispatcher::LimitKey;
-use crate::input::{Configs, Write};
+use crate::input::{Configs, Input, Reply, Write};
 use crate::{Dispatcher, Turn, View};
 use bytes::Bytes;
 use coretex_domain::limits::{RETENTION_DEFAULT, RUN_PIECE};
 use coretex_domain::run::{At, Event, Part, RunKey, StepState, body::history_to_body};
 use coretex_domain::{JobKey, Namespace, Resource, Run, RunId, Time};
 use coretex_workflow::{Piece, Plan, Site};
+use load::park;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -83,6 +80,34 @@ pub(crate) struct Parked {
     due: Time,
     revision: u32,
     is_called: bool,
+}
+
+/// Decides one input about a run.
+pub(crate) fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input, turn: &mut Turn) -> Reply {
+    match input {
+        Input::StartRun(start) => start::start(view, dispatcher, start, turn),
+        Input::LoadRun(load) => load::load(view, dispatcher, *load, turn),
+        Input::Evaluated(found) => {
+            decide::evaluated(view, dispatcher, *found, turn);
+            Reply::None
+        }
+        Input::CancelRun { namespace, run_id, reason, actor } => {
+            cancel::cancel(view, (&namespace, &run_id), (reason, actor), turn)
+        }
+        Input::SignalRun { namespace, run_id, signal } => {
+            wait::signal(view, dispatcher, (&namespace, &run_id), signal, turn)
+        }
+        Input::GetRun { namespace, run_id } => match view.find_run(&namespace, &run_id) {
+            Some(run) => Reply::Run(Ok(run.clone())),
+            None if view.has_run(run_id.key(&namespace)) => Reply::RunAway,
+            None => Reply::NotOpen,
+        },
+        Input::ExplainRun { namespace, run_id } => {
+            explain::explain(view, dispatcher, (&namespace, &run_id), turn)
+        }
+        // The others are not about runs.
+        _ => Reply::None,
+    }
 }
 
 /// Goes on with everything that ended in this turn, until nothing follows from it.
