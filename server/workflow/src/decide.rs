@@ -406,6 +406,7 @@ fn spec(with: &With<'_>, work: &Work, topic: Option<&Arc<str>>) -> Result<Spec, 
     options.timeouts = work.timeouts.clone();
     options.concurrency_key = concurrency;
     options.rate_key = rate;
+    options.idempotency_key = key(&work.idempotency_key, "idempotency_key")?;
     options.placement = work.placement.clone();
     options.metadata.capability.clone_from(&work.capability);
     options.metadata.risk_tags.clone_from(&work.risk_tags);
