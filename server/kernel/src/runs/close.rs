@@ -9,7 +9,7 @@ use crate::{Dispatcher, Turn, View};
 use coretex_domain::run::{
     At, Closing, Event, ON_FAILURE, Opening, Outcome, Phase, RunState, Scope, StepState, Trouble, Value, Work,
 };
-use coretex_domain::{Reason, RunKey};
+use coretex_domain::{JobKey, Reason, RunKey};
 use coretex_workflow::{Decided, Site};
 use std::sync::Arc;
 
@@ -73,21 +73,25 @@ fn stop_step(view: &mut View, key: RunKey, at: At, why: &str, turn: &mut Turn) {
             settle::end_step(view, key, at, Outcome::new(StepState::Cancelled), turn);
         }
         work if settle::is_group(work) => {
+            // Also a list without an open step is to end: its next ones were being worked out.
             for scope in step.scopes().to_vec() {
-                let is_open =
-                    view.run(key).and_then(|open| open.run.scope(scope)).is_some_and(|one| one.open > 0);
-                if is_open {
-                    stop_list(view, key, scope, why, turn);
-                }
+                stop_list(view, key, scope, why, turn);
             }
         }
         _ => {
             let reason: Arc<str> = why.into();
-            for job in super::open_jobs(open, at) {
-                cancel::stop(view, job, reason.clone(), ACTOR.into(), turn);
-            }
+            stop_jobs(view, super::open_jobs(open, at), &reason, turn);
             // Nothing of it may be open: its next items were being worked out.
             turn.items_ended.push((key, at));
+        }
+    }
+}
+
+/// Jobs that ended earlier in the same turn are about to be told to their run: they stay as they ended.
+fn stop_jobs(view: &mut View, jobs: Vec<JobKey>, reason: &Arc<str>, turn: &mut Turn) {
+    for key in jobs {
+        if view.job(key).is_some_and(|job| !job.state.kind().is_terminal()) {
+            cancel::stop(view, key, reason.clone(), ACTOR.into(), turn);
         }
     }
 }
@@ -100,14 +104,14 @@ pub(super) fn stop_items(view: &mut View, key: RunKey, at: At, error: Trouble, t
         return settle::end_step(view, key, at, Outcome::failed(error), turn);
     }
     let scopes = step.scopes().to_vec();
-    for job in super::open_jobs(open, at) {
-        cancel::stop(view, job, "another item of its step failed".into(), ACTOR.into(), turn);
-    }
+    stop_jobs(view, super::open_jobs(open, at), &"another item of its step failed".into(), turn);
     for scope in scopes {
-        let is_open = view
-            .run(key)
-            .and_then(|open| open.run.scope(scope))
-            .is_some_and(|one| one.open > 0 && one.closing.is_none());
+        let is_open = view.run(key).is_some_and(|open| {
+            let is_begun =
+                |index| open.run.step(at).and_then(|s| s.items()).is_some_and(|i| i.is_open(index));
+            let found = open.run.scope(scope).filter(|one| one.closing.is_none());
+            found.and_then(|one| one.index).is_some_and(is_begun)
+        });
         if is_open && view.apply_run(key, Event::GroupClosing { scope, error: error.clone() }, turn) {
             stop_list(view, key, scope, "another item of its step failed", turn);
         }
