@@ -18,18 +18,22 @@ pub(crate) fn cancel(
     let Some(open) = view.run(key).filter(|open| open.run.plea.namespace == *namespace) else {
         return if view.has_run(key) { Reply::RunAway } else { Reply::NotOpen };
     };
-    // One that is ending already, for whatever reason, goes on with that.
-    if open.run.ending.is_none() {
-        stop(view, key, reason, actor, turn);
+    // One that is ending already, for whatever reason, goes on with that, but for what it does after a failure.
+    match open.run.ending.is_none() {
+        true => stop(view, key, reason, actor, turn),
+        false => close::stop_after_failure(view, key, wish(reason), turn),
     }
     let now = view.run(key).map(|open| open.run.clone());
     now.map_or(Reply::NotOpen, |run| Reply::Run(Ok(run)))
 }
 
 fn stop(view: &mut View, key: RunKey, reason: Arc<str>, actor: Arc<str>, turn: &mut Turn) {
+    close::end_early(view, key, Closing { state: RunState::Cancelled, error: wish(reason), actor }, turn);
+}
+
+fn wish(reason: Arc<str>) -> Trouble {
     let message = if reason.is_empty() { "the run was cancelled".into() } else { reason };
-    let error = Trouble { step: "".into(), kind: "CANCELLED".into(), message };
-    close::end_early(view, key, Closing { state: RunState::Cancelled, error, actor }, turn);
+    Trouble { step: "".into(), kind: "CANCELLED".into(), message }
 }
 
 /// Why a run ends for a newer one.

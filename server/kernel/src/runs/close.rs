@@ -196,6 +196,14 @@ pub(super) fn undo_next(view: &mut View, dispatcher: &mut Dispatcher, key: RunKe
     finish(view, key, None, turn);
 }
 
+/// What is done after the failure is not wanted any more: the run ends as it failed.
+pub(super) fn stop_after_failure(view: &mut View, key: RunKey, error: Trouble, turn: &mut Turn) {
+    let Some(open) = view.run(key).filter(|open| open.run.phase == Phase::AfterFailure) else { return };
+    let is_list = |one: &Scope| one.owner.is_none() && one.list == ON_FAILURE && one.closing.is_none();
+    let Some(scope) = open.run.scopes.iter().position(is_list) else { return };
+    fail_list(view, key, scope as u32, error, turn);
+}
+
 /// What undoes something is known. Where it cannot be had, that is noted, and the next is undone.
 pub(super) fn undo(
     view: &mut View,

@@ -104,7 +104,8 @@ pub(crate) fn signal(
 
 fn has_room(open: &super::OpenRun, signal: &Signal) -> Result<(), Refusal> {
     let run = &open.run;
-    if !matches!(run.phase, Phase::Queued | Phase::Going) {
+    // What is done after a failure may wait for signals, too.
+    if !matches!(run.phase, Phase::Queued | Phase::Going | Phase::AfterFailure) {
         let message = format!("run {} is ending and hears no signals", run.id());
         return Err(Refusal::new(Reason::RunEnded, message));
     }
