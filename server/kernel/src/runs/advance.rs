@@ -125,7 +125,7 @@ pub(super) fn fill(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, at
         return;
     }
     let is_asked =
-        open.asked.iter().any(|site| matches!(site, Site::Items { at: other, .. } if *other == at));
+        open.asked.keys().any(|site| matches!(site, Site::Items { at: other, .. } if *other == at));
     if is_asked {
         return;
     }

@@ -149,7 +149,7 @@ pub(super) fn go_on(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, t
         Phase::Going => {
             let root = open.run.scope(0);
             let is_whole = root.is_some_and(|root| root.over as usize == root.steps.len());
-            if is_settled && is_whole && !open.asked.contains(&Site::Output) {
+            if is_settled && is_whole && !open.asked.contains_key(&Site::Output) {
                 advance::conclude(view, key, turn);
             }
         }

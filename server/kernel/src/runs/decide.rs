@@ -10,6 +10,7 @@ use coretex_domain::RunKey;
 use coretex_domain::run::{Phase, StepState, Trouble};
 use coretex_workflow::{Bound, Decided, Piece, Pieces, Site};
 use serde_json::Value as Json;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// What may be read on the loop for one site, bytes. The items of a step are not counted: each is read by itself.
@@ -50,7 +51,8 @@ pub(super) fn ask(view: &mut View, key: RunKey, site: Site, turn: &mut Turn) -> 
             return Asked::Here(decided);
         }
     }
-    if open.asked.insert(site) {
+    if let Entry::Vacant(place) = open.asked.entry(site) {
+        place.insert(open.run.revision);
         let known = |piece: &Piece| open.at_hand.get(piece).map(|data| (*piece, data.clone()));
         turn.effects.push(Effect::Evaluate(Box::new(Evaluate {
             run: open.run.clone(),
@@ -92,9 +94,7 @@ pub fn value_of(data: &[u8]) -> Json {
 pub(crate) fn evaluated(view: &mut View, dispatcher: &mut Dispatcher, found: Evaluated, turn: &mut Turn) {
     let Evaluated { run: key, site, decided, items } = found;
     let Some(open) = view.runs.open.get_mut(&key) else { return };
-    if !open.asked.remove(&site) {
-        return;
-    }
+    let Some(as_of) = open.asked.remove(&site) else { return };
     if let Some((at, items)) = items
         && open.run.step(at).is_some_and(|step| step.is_open())
     {
@@ -117,7 +117,7 @@ pub(crate) fn evaluated(view: &mut View, dispatcher: &mut Dispatcher, found: Eva
             }
         }
         Site::Undo(at, index) => close::undo(view, dispatcher, key, (at, index), decided, turn),
-        Site::Hear(at) => wait::heard(view, key, at, decided, turn),
+        Site::Hear(at) => wait::heard_elsewhere(view, key, (at, as_of), decided, turn),
         Site::Output => {
             if open.run.phase == Phase::Going {
                 concluded(view, key, decided, turn);

@@ -29,7 +29,7 @@ use coretex_domain::run::{At, Event, Part, RunKey, StepState, body::history_to_b
 use coretex_domain::{JobKey, Namespace, Resource, Run, RunId, Time};
 use coretex_workflow::{Piece, Plan, Site};
 use load::park;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -61,8 +61,8 @@ pub(crate) struct OpenRun {
     left: Vec<Vec<u16>>,
     /// Steps that may begin.
     ready: VecDeque<At>,
-    /// What is being worked out elsewhere.
-    asked: FxHashSet<Site>,
+    /// What is being worked out elsewhere, and the revision it is worked out of.
+    asked: FxHashMap<Site, u64>,
     /// Short results, as the steps that follow will want them.
     at_hand: FxHashMap<Piece, Bytes>,
     at_hand_bytes: usize,
@@ -237,7 +237,7 @@ impl OpenRun {
             configs,
             left: Vec::new(),
             ready: VecDeque::new(),
-            asked: FxHashSet::default(),
+            asked: FxHashMap::default(),
             at_hand: FxHashMap::default(),
             at_hand_bytes: 0,
             items: FxHashMap::default(),

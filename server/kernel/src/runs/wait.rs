@@ -143,13 +143,25 @@ pub(super) fn listen(view: &mut View, key: RunKey, at: At, turn: &mut Turn) {
     }
 }
 
-pub(super) fn heard(
+/// Which signal a step gets was worked out of how the run stood then. One may have come since, and the one it was to
+/// get may be gone: then it is asked again.
+pub(super) fn heard_elsewhere(
     view: &mut View,
     key: RunKey,
-    at: At,
+    (at, as_of): (At, u64),
     decided: Result<Decided, Box<Trouble>>,
     turn: &mut Turn,
 ) {
+    let had_one = matches!(decided, Ok(Decided::Heard(Some(_))));
+    heard(view, key, at, decided, turn);
+    let Some(open) = view.run(key) else { return };
+    let waits = open.run.step(at).is_some_and(|step| step.is_open());
+    if waits && (had_one || open.run.signals.iter().any(|(seq, _)| *seq > as_of)) {
+        listen(view, key, at, turn);
+    }
+}
+
+fn heard(view: &mut View, key: RunKey, at: At, decided: Result<Decided, Box<Trouble>>, turn: &mut Turn) {
     let Some(open) = view.run(key) else { return };
     if !open.run.step(at).is_some_and(|step| step.is_open()) {
         return;
