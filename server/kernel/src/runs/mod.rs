@@ -114,6 +114,7 @@ pub(crate) fn decide(view: &mut View, dispatcher: &mut Dispatcher, input: Input,
 pub(crate) fn follow(view: &mut View, dispatcher: &mut Dispatcher, turn: &mut Turn) {
     for key in std::mem::take(&mut view.runs.to_resume) {
         load::resume(view, key, turn);
+        start::queue_again(view, dispatcher, key, turn);
         advance::advance(view, dispatcher, key, turn);
     }
     loop {

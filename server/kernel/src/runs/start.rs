@@ -8,7 +8,7 @@ use crate::input::{KeptStep, Reply, StartRun, Write};
 use crate::{Dispatcher, Turn, View};
 use bytes::Bytes;
 use coretex_domain::limits::RUN_INLINE_MAX;
-use coretex_domain::run::{At, Event, Opening, Outcome, Part, STEPS, Value};
+use coretex_domain::run::{At, Event, Opening, Outcome, Part, Phase, STEPS, Value};
 use coretex_domain::{Reason, Refusal, Run, RunKey};
 use coretex_workflow::{Piece, model::OnConflict};
 use std::sync::Arc;
@@ -102,11 +102,30 @@ fn make(view: &mut View, key: RunKey, start: StartRun, turn: &mut Turn) {
 fn queue(view: &mut View, dispatcher: &mut Dispatcher, slot: LimitKey, key: RunKey, turn: &mut Turn) {
     let Some(open) = view.run(key) else { return };
     let at = (open.run.create_time, key);
-    let cancels = open.plan.definition.concurrency.as_ref().map(|one| one.on_conflict)
-        == Some(OnConflict::CancelOldest);
     view.runs.queued.entry(slot.clone()).or_default().insert(at);
-    if cancels {
-        super::cancel::make_room(view, dispatcher, &slot, turn);
+    ask_for_room(view, dispatcher, &slot, key, turn);
+}
+
+/// Ends the oldest run with its key, if its workflow says that a newer one takes the place.
+fn ask_for_room(view: &mut View, dispatcher: &Dispatcher, slot: &LimitKey, key: RunKey, turn: &mut Turn) {
+    let concurrency = view.run(key).and_then(|open| open.plan.definition.concurrency.as_ref());
+    if concurrency.is_some_and(|one| one.on_conflict == OnConflict::CancelOldest) {
+        super::cancel::make_room(view, dispatcher, slot, turn);
+    }
+}
+
+/// A run that was loaded while it waits for a place: nobody remembers that it does, and one may be free.
+pub(super) fn queue_again(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, turn: &mut Turn) {
+    let Some(open) = view.run(key).filter(|open| open.run.phase == Phase::Queued) else { return };
+    let Some((slot, _)) = LimitKey::of_run(&open.run.plea) else { return };
+    super::load::admit_queued(view, dispatcher, &slot, turn);
+    // It has asked for room before: only if that was lost on the way it asks again.
+    let is_ending = |key: RunKey| view.run(key).is_some_and(|open| open.run.ending.is_some());
+    let ending = dispatcher.holders(&slot).iter().filter(|holder| is_ending(RunKey(holder.job.0))).count();
+    let queued = view.runs.queued.get(&slot).map_or(0, |queue| queue.len());
+    let waits = view.run(key).is_some_and(|open| open.run.phase == Phase::Queued);
+    if waits && ending < queued {
+        ask_for_room(view, dispatcher, &slot, key, turn);
     }
 }
 
