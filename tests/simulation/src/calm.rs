@@ -59,11 +59,14 @@ impl World {
     }
 
     pub(crate) fn calm_check(&mut self) {
-        let is_settled = self.store.open.is_empty() && !self.clients.iter().any(crate::client::Client::owes);
+        let spent = self.now - self.calm_since;
+        let has_no_runs = self.settle_runs(spent);
+        let is_settled = self.store.open.is_empty()
+            && has_no_runs
+            && !self.clients.iter().any(crate::client::Client::owes);
         if !is_settled {
             self.settled_since = None;
         }
-        let spent = self.now - self.calm_since;
         match self.settled_since {
             None if is_settled => {
                 self.settled_since = Some(self.now);
@@ -101,12 +104,22 @@ impl World {
                 ));
             }
         }
-        let open = self.store.open.len();
+        for run in self.store.open_runs().take(5) {
+            let open: Vec<_> = run.open_steps().collect();
+            let last: Vec<_> = run.history.iter().rev().take(4).map(|e| e.event.name()).collect();
+            stuck.push(format!(
+                "{} {:?} key={:?} open={open:?} last={last:?}",
+                run.id(),
+                run.phase,
+                run.plea.concurrency
+            ));
+        }
+        let (open, runs) = (self.store.open.len(), self.store.open_runs().count());
         let owed: usize = self.clients.iter().map(|c| c.wishes.len()).sum();
         let phases: Vec<_> = self.nodes.iter().map(|n| n.phase).collect();
         let owner = self.owner;
         self.oracle.violate("I-06", || {
-            format!("{open} jobs do not end, {owed} wishes are open, nodes {phases:?}, owner {owner:?}: {stuck:#?}")
+            format!("{open} jobs and {runs} runs do not end, {owed} wishes are open, nodes {phases:?}, owner {owner:?}: {stuck:#?}")
         });
     }
 
@@ -150,6 +163,12 @@ impl World {
             let holders = node.dispatcher.holders(&limit).len();
             if holders > 0 {
                 left.push(format!("rule {}: {holders} holders", limit.key));
+            }
+        }
+        for limit in self.oracle.run_slots() {
+            let holders = node.dispatcher.holders(&limit).len();
+            if holders > 0 {
+                left.push(format!("runs with {}: {holders} holders", limit.key));
             }
         }
         for (session, stay) in &node.stays {

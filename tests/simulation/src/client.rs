@@ -30,7 +30,7 @@ pub(crate) struct Wish {
 }
 
 pub(crate) struct Client {
-    roll: Rng,
+    pub(crate) roll: Rng,
     next_call: u64,
     pub(crate) wishes: BTreeMap<u64, Wish>,
     /// Submits that were answered, to be sent again.
@@ -219,7 +219,7 @@ impl World {
     }
 
     /// People vote on a job: some twice, some for others, some late, some who may not, some with another input.
-    fn ask_people(&mut self, c: usize, job: &Job) {
+    pub(crate) fn ask_people(&mut self, c: usize, job: &Job) {
         let requester = job.submitter().unwrap_or_default().to_owned();
         for _ in 0..self.clients[c].roll.below(7) {
             let roll = &mut self.clients[c].roll;

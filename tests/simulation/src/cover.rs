@@ -6,7 +6,12 @@ use coretex_domain::Reason;
 use coretex_domain::job::machine::TABLE;
 use coretex_domain::job::{EventKind, StateKind};
 use coretex_domain::receipt::Told;
+use coretex_domain::run::RunState;
 use coretex_kernel::input::RejectCode;
+
+/// How runs end.
+pub(crate) const RUN_ENDS: [RunState; 4] =
+    [RunState::Succeeded, RunState::Failed, RunState::Cancelled, RunState::TimedOut];
 
 /// Figures of one run, or of many added up.
 #[derive(Clone, Debug)]
@@ -71,6 +76,17 @@ pub struct Cover {
     pub runs_loaded: u64,
     pub runs_brought: u64,
     pub runs_refused: u64,
+    pub runs: u64,
+    /// Runs by how they ended.
+    pub runs_ended: [u64; 4],
+    pub steps: u64,
+    /// Runs that waited for a place of their key, and those that gave theirs to a newer one.
+    pub runs_queued: u64,
+    pub runs_taken: u64,
+    pub run_items: u64,
+    pub undone: u64,
+    /// Signals that a step took.
+    pub signals: u64,
     pub timer_lag_max: u64,
     pub calm_ms_max: u64,
 }
@@ -129,6 +145,14 @@ impl Default for Cover {
             runs_loaded: 0,
             runs_brought: 0,
             runs_refused: 0,
+            runs: 0,
+            runs_ended: [0; 4],
+            steps: 0,
+            runs_queued: 0,
+            runs_taken: 0,
+            run_items: 0,
+            undone: 0,
+            signals: 0,
             timer_lag_max: 0,
             calm_ms_max: 0,
         }
@@ -155,6 +179,11 @@ impl Cover {
             Why::NotReady | Why::StoreFull | Why::Store | Why::Conflict | Why::NotFound | Why::Overloaded => {
             }
         }
+    }
+
+    pub(crate) fn run_ended(&mut self, state: RunState) {
+        let at = RUN_ENDS.iter().position(|one| *one == state);
+        self.runs_ended[at.unwrap_or(0)] += 1;
     }
 
     pub(crate) fn run_refused(&mut self, _refusal: &coretex_domain::Refusal) {
@@ -190,6 +219,7 @@ impl Cover {
             self.struck_seeds[n] += u64::from(one.strikes[n] > 0);
         }
         self.moves.iter_mut().zip(&one.moves).for_each(|(sum, n)| *sum += n);
+        self.runs_ended.iter_mut().zip(&one.runs_ended).for_each(|(sum, n)| *sum += n);
         self.timer_lag_max = self.timer_lag_max.max(one.timer_lag_max);
         self.calm_ms_max = self.calm_ms_max.max(one.calm_ms_max);
         for (sum, n) in self.plain().into_iter().zip(one.clone().plain()) {
@@ -197,7 +227,7 @@ impl Cover {
         }
     }
 
-    fn plain(&mut self) -> [&mut u64; 47] {
+    fn plain(&mut self) -> [&mut u64; 54] {
         [
             &mut self.events,
             &mut self.sim_ms,
@@ -246,6 +276,13 @@ impl Cover {
             &mut self.runs_loaded,
             &mut self.runs_brought,
             &mut self.runs_refused,
+            &mut self.runs,
+            &mut self.steps,
+            &mut self.runs_queued,
+            &mut self.runs_taken,
+            &mut self.run_items,
+            &mut self.undone,
+            &mut self.signals,
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! The evidence block: one stable, greppable form. What is not in it is not claimed.
 
-use crate::cover::Cover;
+use crate::cover::{Cover, RUN_ENDS};
 use crate::fault::Fault;
 use coretex_domain::job::machine::TABLE;
 use std::fmt::Write as _;
@@ -12,6 +12,7 @@ pub const GATE_SEEDS: u64 = 1_000;
 const STRUCK_MIN: u64 = 5;
 const MOVES_MIN: u64 = 100;
 const REJECTED_MIN: u64 = 10;
+const RUNS_MIN: u64 = 20;
 
 /// The block for a batch of seeds.
 pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
@@ -49,6 +50,9 @@ pub fn block(cover: &Cover, wall: Duration, violations: usize) -> String {
     for (name, count) in reached(cover) {
         line(name, count.to_string());
     }
+    for (name, count) in runs(cover) {
+        line(&format!("runs.{name}"), count.to_string());
+    }
     line("timer_lag_max_ms", cover.timer_lag_max.to_string());
     line("drain_max_ms", cover.calm_ms_max.to_string());
     for fault in Fault::ALL {
@@ -76,6 +80,29 @@ fn reached(cover: &Cover) -> [(&'static str, u64); 4] {
         ("spawned_before", cover.spawned_before),
         ("closed_with_parent", cover.closed_with_parent),
     ]
+}
+
+/// What happened in runs of workflows.
+fn runs(cover: &Cover) -> Vec<(String, u64)> {
+    let mut found: Vec<(String, u64)> = [
+        ("started", cover.runs),
+        ("steps", cover.steps),
+        ("items", cover.run_items),
+        ("undone", cover.undone),
+        ("signals", cover.signals),
+        ("queued", cover.runs_queued),
+        ("evaluated_apart", cover.evaluated),
+        ("reads_failed", cover.run_reads_failed),
+        ("loaded", cover.runs_loaded),
+        ("brought_for_calls", cover.runs_brought),
+        ("refused", cover.runs_refused),
+        ("cancelled_for_newer", cover.runs_taken),
+    ]
+    .map(|(name, count)| (name.to_owned(), count))
+    .to_vec();
+    let ends = RUN_ENDS.iter().zip(cover.runs_ended);
+    found.extend(ends.map(|(state, count)| (format!("ended.{}", state.name().to_lowercase()), count)));
+    found
 }
 
 fn rejections(cover: &Cover) -> [(&'static str, u64); 16] {
@@ -119,6 +146,11 @@ pub fn gates(cover: &Cover) -> Vec<String> {
     for (name, count) in rejections(cover) {
         if count < REJECTED_MIN {
             open.push(format!("{name} was rejected {count} times"));
+        }
+    }
+    for (name, count) in runs(cover) {
+        if count < RUNS_MIN {
+            open.push(format!("runs.{name} was reached {count} times"));
         }
     }
     for (name, count) in reached(cover) {

@@ -8,6 +8,7 @@ use crate::world::World;
 use coretex_domain::job::Spec;
 use coretex_domain::receipt::Told;
 use coretex_domain::{Job, Payload, Reason, Span};
+use serde_json::{Value as Json, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ const CHAIN_EVERY: u64 = 50;
 /// More than one job may make, in questions and in children.
 const SWARM_SPAWNS: usize = 258;
 const SWARM_WIDE: usize = 17;
+/// Longer than what is kept at hand of a result.
+const PAD: usize = 4_500;
 const SWARM_CHILDREN: usize = 256;
 
 /// What a handler still has to ask.
@@ -35,7 +38,7 @@ pub(crate) struct Script {
 impl Script {
     /// The body says it: `family N` asks and spawns, `swarm N` spawns more than it may.
     pub(crate) fn of(job: &Job) -> Script {
-        let body = std::str::from_utf8(&job.spec.payload.data).unwrap_or_default();
+        let body = body_of(job);
         let mut words = body.split(' ');
         let kind = words.next().unwrap_or_default();
         let number: u64 = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -51,6 +54,37 @@ impl Script {
 
     pub(crate) fn is_done(&self) -> bool {
         self.left.is_empty()
+    }
+}
+
+/// What a job is to do, in words. Steps of runs say it in JSON.
+pub(crate) fn body_of(job: &Job) -> String {
+    let text = String::from_utf8_lossy(&job.spec.payload.data).into_owned();
+    if job.of_run().is_none() {
+        return text;
+    }
+    let words = |value: &Json| value.as_str().map(str::to_owned);
+    let said = serde_json::from_str::<Json>(&text).unwrap_or_default();
+    let keys = ["do", "message", "data"];
+    words(&said).or_else(|| keys.iter().find_map(|key| words(&said[*key]))).unwrap_or_default()
+}
+
+/// What a step of a run gives: the same in every attempt, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gift(u64);
+
+impl Gift {
+    pub(crate) fn of(job: &Job) -> Option<Gift> {
+        job.of_run()?;
+        Some(Gift(crate::rng::mix(job.key().0 as u64)))
+    }
+
+    /// Sometimes more than a run keeps at hand.
+    pub(crate) fn given(self, by: &str) -> String {
+        let n = self.0 % 9;
+        let list: Vec<u64> = (0..self.0 / 9 % 5).collect();
+        let pad = "x".repeat(if self.0 / 45 % 8 == 0 { PAD } else { 0 });
+        json!({ "by": by, "n": n, "list": list, "pad": pad }).to_string()
     }
 }
 

@@ -8,8 +8,9 @@ use crate::runs::{RunFlow, RunWish};
 use crate::store::SimStore;
 use crate::wire::Caller;
 use crate::world::World;
+use bytes::Bytes;
 use coretex_domain::run::{At, Part, Value};
-use coretex_domain::{Namespace, Run, RunId, Time};
+use coretex_domain::{Job, Namespace, Run, RunId, Time};
 use coretex_kernel::input::{Configs, Evaluate, Evaluated, Input, LoadRun};
 use coretex_kernel::value_of;
 use coretex_workflow::{Piece, Pieces, Plan};
@@ -109,8 +110,24 @@ fn work_out(store: &SimStore, asked: &Evaluate, now: Time) -> Evaluated {
     Evaluated { run: asked.run.key(), site: asked.site, decided, items }
 }
 
+/// Where what is not in the record of a run is found.
+pub(crate) trait Apart {
+    fn part(&self, run: &Run, part: &Part) -> Option<Bytes>;
+    fn job(&self, run: &Run, path: &str) -> Option<Arc<Job>>;
+}
+
+impl Apart for SimStore {
+    fn part(&self, run: &Run, part: &Part) -> Option<Bytes> {
+        SimStore::part(self, run, part)
+    }
+
+    fn job(&self, run: &Run, path: &str) -> Option<Arc<Job>> {
+        self.find(&run.plea.namespace, &run.id().job(path)).cloned()
+    }
+}
+
 /// A piece of a run as the store has it.
-pub(crate) fn read(store: &SimStore, plan: &Plan, run: &Run, piece: Piece) -> Json {
+pub(crate) fn read(store: &impl Apart, plan: &Plan, run: &Run, piece: Piece) -> Json {
     let apart = |part: Part| store.part(run, &part).map_or(Json::Null, |body| value_of(&body));
     let kept = |value: &Value, part: Part| match value {
         Value::Here(text) => value_of(text.as_bytes()),
@@ -122,9 +139,9 @@ pub(crate) fn read(store: &SimStore, plan: &Plan, run: &Run, piece: Piece) -> Js
         Piece::Items(at) => apart(Part::Items(at)),
         Piece::Step(at) => output_of(run, at).map_or(Json::Null, |value| kept(value, Part::Step(at))),
         Piece::Result(at, index) => {
-            let id = run.id().job(&plan.job_path(run, at, index, false));
-            let job = store.find(&run.plea.namespace, &id);
-            job.and_then(|job| job.result.as_ref()).map_or(Json::Null, |result| value_of(&result.data))
+            let job = store.job(run, &plan.job_path(run, at, index, false));
+            let result = job.as_ref().and_then(|job| job.result.as_ref());
+            result.map_or(Json::Null, |result| value_of(&result.data))
         }
     }
 }

@@ -31,8 +31,10 @@ mod sessions;
 pub mod shrink;
 mod store;
 mod submit;
+mod wanting;
 mod wire;
 mod worker;
+mod workflows;
 mod workload;
 mod world;
 

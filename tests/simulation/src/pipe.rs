@@ -135,8 +135,20 @@ impl World {
                 self.hash_in(job.key().0 as u64 ^ job.revision << 40 ^ (job.state.kind() as u64) << 56);
             }
         }
+        for write in &group.writes {
+            if let coretex_ports::Write::Resource(row) = write
+                && row.kind == coretex_domain::resource::Kind::Run
+            {
+                self.trace(|| run_line(row));
+                self.hash_in(row.revision << 32 ^ u64::from(row.shard.0));
+            }
+        }
         self.oracle.on_commit(&self.store, &group, &mut self.cover, self.now);
+        let asked = crate::wanting::asked_of_runs(&group);
         self.store.apply(group);
+        for job in asked {
+            self.ask_people_of_run(&job);
+        }
     }
 
     /// A process died: of the groups it had sent, those from a random one on were never sent after all.
@@ -150,6 +162,13 @@ impl World {
             self.underway.remove(commit);
         }
     }
+}
+
+/// The newest of a run's history in one line.
+fn run_line(row: &coretex_domain::Resource) -> String {
+    let Ok(run) = coretex_domain::Run::of_resource(row) else { return format!("RUN {} unread", row.name) };
+    let names: Vec<_> = run.history.iter().rev().take(6).map(|e| e.event.name()).collect();
+    format!("RUN {} r{} {:?} ..{}", run.id(), run.revision, run.phase, names.join("<"))
 }
 
 /// A committed record in one line.

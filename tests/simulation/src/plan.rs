@@ -107,6 +107,7 @@ impl World {
         }
         self.roll_plan = roll;
         self.draw();
+        self.draw_runs();
         self.push(self.opt.duration.0, Event::Calm);
     }
 

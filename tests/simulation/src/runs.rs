@@ -19,7 +19,6 @@ const TRIES_MAX: u32 = 8;
 const INLINE_MAX: usize = coretex_domain::limits::RUN_INLINE_MAX;
 
 /// What is wanted of a run.
-#[expect(dead_code, reason = "clients do not start runs yet")]
 #[derive(Clone, Debug)]
 pub(crate) enum RunWish {
     Start(Arc<Starting>),

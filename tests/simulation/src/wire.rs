@@ -24,7 +24,6 @@ pub(crate) enum Caller {
 }
 
 /// A unary call.
-#[expect(dead_code, reason = "clients do not start runs yet")]
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     Submit {

@@ -2,7 +2,7 @@
 
 use crate::event::{Act, Event};
 use crate::fault::Fault;
-use crate::handler::Script;
+use crate::handler::{Gift, Script, body_of};
 use crate::rng::Rng;
 use crate::sessions::SLOTS;
 use crate::wire::{Ask, Assignment, Caller, Down, HeldLease, Name, Resumed, Token, Up, Word};
@@ -51,6 +51,8 @@ pub(crate) struct Holding {
     is_poison: bool,
     is_destined_to_fail: bool,
     is_stopping: bool,
+    /// What a step of a run gives.
+    gives: Option<Gift>,
     /// What its handler has to ask before it is done.
     pub(crate) script: Script,
 }
@@ -349,15 +351,14 @@ impl World {
         for Assignment { lease, token, job } in list {
             self.oracle.on_received(&job, token.serial);
             let worker = &mut self.workers[w];
-            let body = &job.spec.payload.data;
+            let body = body_of(&job);
             let holding = Holding {
                 token,
                 stage: Stage::Offered,
-                is_poison: body.starts_with(b"poison"),
-                is_destined_to_fail: [&b"fail"[..], b"swarm", b"family 7"]
-                    .iter()
-                    .any(|f| body.starts_with(f)),
+                is_poison: body.starts_with("poison"),
+                is_destined_to_fail: ["fail", "swarm", "family 7"].iter().any(|f| body.starts_with(f)),
                 is_stopping: false,
+                gives: Gift::of(&job),
                 script: Script::of(&job),
             };
             worker.leases.insert(lease, holding);
@@ -365,9 +366,7 @@ impl World {
             let roll = worker.roll.below(100);
             let wait = worker.roll.skewed(1, 100);
             match kind {
-                _ if body.starts_with(b"unwanted") && self.strikes(Fault::OfferRefused) => {
-                    refused.push(lease)
-                }
+                _ if body.starts_with("unwanted") && self.strikes(Fault::OfferRefused) => refused.push(lease),
                 Kind::NeverAcks if roll < 70 && self.strikes(Fault::NoAck) => continue,
                 Kind::Refuser if roll < 60 && self.strikes(Fault::OfferRefused) => refused.push(lease),
                 Kind::NeverStarts if roll < 70 && self.strikes(Fault::NoStart) => accepted.push(lease),
@@ -485,8 +484,8 @@ impl World {
         else {
             return;
         };
-        let (serial, is_stopping, fails) =
-            (holding.token.serial, holding.is_stopping, holding.is_destined_to_fail);
+        let (serial, is_stopping, fails, gives) =
+            (holding.token.serial, holding.is_stopping, holding.is_destined_to_fail, holding.gives);
         let roll = worker.roll.below(100);
         let word = if is_stopping {
             if roll < 80 { Word::Cancelled } else { Word::Released }
@@ -508,7 +507,8 @@ impl World {
         } else if roll == 15 && !is_calm {
             Word::Cancelled
         } else {
-            Word::Succeeded(format!("{serial}:w{w}"))
+            let by = format!("{serial}:w{w}");
+            Word::Succeeded(gives.map_or(by.clone(), |gift| gift.given(&by)))
         };
         self.say_of(w, lease, word);
     }

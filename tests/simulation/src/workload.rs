@@ -7,6 +7,9 @@ use coretex_domain::topic::{Rate, Retention, Settings};
 use coretex_domain::{Payload, Span, Time};
 use std::sync::Arc;
 
+/// Topics that workers serve for the server itself: steps of the library, and what people have answered.
+pub(crate) const HOUSE: [&str; 4] = ["sys.step.set", "sys.step.log", "sys.step.emit", "sys.approval"];
+
 /// Topics of every run. The last is one the built-in policy denies.
 pub(crate) const TOPICS: [&str; 10] = [
     "plain",

@@ -15,6 +15,7 @@ use crate::rng::Rng;
 use crate::rules::Figures;
 use crate::store::SimStore;
 use crate::worker::Worker;
+use crate::workload::{HOUSE, TOPICS};
 use coretex_domain::policy::Policy;
 use coretex_domain::time::Now;
 use coretex_domain::{Namespace, ShardId, Time};
@@ -108,7 +109,7 @@ impl World {
             workers,
             clients,
             namespace: Namespace::new("sim"),
-            topics: crate::workload::TOPICS.iter().map(|t| Arc::from(*t)).collect(),
+            topics: TOPICS.iter().chain(&HOUSE).map(|t| Arc::from(*t)).collect(),
             policy: Arc::new(figures.policy(1)),
             figures,
             plans: Arc::default(),

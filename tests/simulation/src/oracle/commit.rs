@@ -44,6 +44,7 @@ impl Oracle {
         }
         self.check_approvals(store, group);
         self.check_families(store, group, cover);
+        self.check_runs(store, group, cover);
         // A job may be written more than once in a group: each write stands on the one before.
         let mut written: Vec<&Arc<Job>> = Vec::new();
         for write in &group.writes {
@@ -93,7 +94,7 @@ impl Oracle {
     }
 
     /// A request that was refused must leave no trace (I-04).
-    fn trace_of(&mut self, actor: &str, did: &str) {
+    pub(super) fn trace_of(&mut self, actor: &str, did: &str) {
         let Some(exec) = actor.strip_prefix('e').and_then(|n| n.parse::<u64>().ok()) else { return };
         let known = self.execs.entry(exec).or_default();
         known.traces += 1;
@@ -136,6 +137,10 @@ impl Oracle {
         }
         let said =
             job.result.as_ref().map(|r| String::from_utf8_lossy(&r.data).into_owned()).unwrap_or_default();
+        let said = serde_json::from_str::<serde_json::Value>(&said)
+            .ok()
+            .and_then(|value| value["by"].as_str().map(str::to_owned))
+            .unwrap_or(said);
         let by = said.split(':').next().unwrap_or_default();
         let open = open_before.unwrap_or(life.serial);
         if by != "*" && by != open.to_string() && by != life.serial.to_string() {

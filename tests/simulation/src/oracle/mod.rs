@@ -10,6 +10,7 @@ mod retention;
 mod runs;
 
 use crate::cover::Cover;
+use crate::hands::Plans;
 use crate::options::Options;
 use crate::store::SimStore;
 use crate::wire::{Refused, Said, Why};
@@ -24,6 +25,7 @@ use life::Life;
 pub(crate) use policy::LifeOfNode;
 use policy::Promised;
 use retention::Kept;
+use runs::Runs;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -55,6 +57,8 @@ pub(crate) struct Oracle {
     promised: Promised,
     kin: Kin,
     kept: Kept,
+    runs: Runs,
+    pub(crate) plans: Arc<Plans>,
     /// Lives of which a group was not written: what comes after it must not be either.
     broken_lives: FxHashSet<(usize, u32, u32)>,
     pub(crate) conflicts: u64,
@@ -77,6 +81,8 @@ impl Oracle {
             promised: Promised::default(),
             kin: Kin::default(),
             kept: Kept::default(),
+            runs: Runs::default(),
+            plans: Arc::default(),
             broken_lives: FxHashSet::default(),
             conflicts: 0,
         }
@@ -207,6 +213,13 @@ impl Oracle {
     pub(crate) fn on_turn(&mut self, life: LifeOfNode, view: &View, writes: &[KernelWrite]) {
         let version = view.policy().version;
         for write in writes {
+            if let KernelWrite::Run { run, .. } = write
+                && let Some(due) = run.next_due()
+                && view.next_due().is_none_or(|next| next > due)
+            {
+                let next = view.next_due();
+                self.violate("I-12", || format!("run {} is due at {due:?}, its loop at {next:?}", run.id()));
+            }
             let KernelWrite::Job { job, fresh } = write else { continue };
             self.check_rate(life, job, *fresh as usize);
             self.check_bound(version, job, *fresh as usize);
