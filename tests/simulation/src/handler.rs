@@ -83,7 +83,7 @@ impl Gift {
     pub(crate) fn given(self, by: &str) -> String {
         let n = self.0 % 9;
         let list: Vec<u64> = (0..self.0 / 9 % 5).collect();
-        let pad = "x".repeat(if self.0 / 45 % 8 == 0 { PAD } else { 0 });
+        let pad = "x".repeat(if (self.0 / 45).is_multiple_of(8) { PAD } else { 0 });
         json!({ "by": by, "n": n, "list": list, "pad": pad }).to_string()
     }
 }

@@ -13,7 +13,7 @@ use coretex_domain::run::{At, Part, Value};
 use coretex_domain::{Job, Namespace, Run, RunId, Time};
 use coretex_kernel::input::{Configs, Evaluate, Evaluated, Input, LoadRun};
 use coretex_kernel::value_of;
-use coretex_workflow::{Piece, Pieces, Plan};
+use coretex_workflow::{Bound, Piece, Pieces, Plan};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,11 +102,11 @@ fn work_out(store: &SimStore, asked: &Evaluate, now: Time) -> Evaluated {
         };
         pieces.insert(piece, Arc::new(value));
     }
-    let items = pieces.iter().find_map(|(piece, value)| match (piece, &**value) {
-        (Piece::Items(at), Json::Array(items)) => Some((*at, Arc::new(items.clone()))),
+    let items = pieces.iter().find_map(|(piece, value)| match piece {
+        Piece::Items(at) if value.is_array() => Some((*at, value.clone())),
         _ => None,
     });
-    let decided = asked.plan.decide(&asked.run, &asked.site, &pieces, now);
+    let decided = asked.plan.decide(&asked.run, &asked.site, &pieces, (now, Bound::Beside));
     Evaluated { run: asked.run.key(), site: asked.site, decided, items }
 }
 

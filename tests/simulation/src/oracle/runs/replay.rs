@@ -6,7 +6,7 @@ use coretex_domain::job::Spec;
 use coretex_domain::run::{At, Part, Run, StepState, Trouble, Value, Work};
 use coretex_domain::{Job, Time};
 use coretex_kernel::value_of;
-use coretex_workflow::{Decided, Pieces, Plan, Site};
+use coretex_workflow::{Bound, Decided, Pieces, Plan, Site};
 use std::sync::Arc;
 
 impl Apart for After<'_> {
@@ -28,7 +28,7 @@ impl After<'_> {
         let wanted = plan.pieces(run, &site);
         let pieces: Pieces =
             wanted.into_iter().map(|piece| (piece, Arc::new(read(self, plan, run, piece)))).collect();
-        plan.decide(run, &site, &pieces, now)
+        plan.decide(run, &site, &pieces, (now, Bound::Beside))
     }
 
     pub(super) fn replays_begin(&self, plan: &Plan, run: &Run, at: At, work: Work, now: Time) -> Verdict {
@@ -40,8 +40,8 @@ impl After<'_> {
             }
             (Ok(Decided::Items(items)), Work::Items { count } | Work::Groups { count }) => {
                 let kept = self.part(run, &Part::Items(at)).map(|body| value_of(&body));
-                let is_kept = kept.is_some_and(|kept| kept.as_array() == Some(&**items));
-                items.len() as u32 == count && (count == 0 || is_kept)
+                let is_kept = kept.is_some_and(|kept| kept == **items);
+                items.as_array().map_or(0, Vec::len) as u32 == count && (count == 0 || is_kept)
             }
             (Ok(Decided::Group), Work::Group) => true,
             // A value that was worked out beside the loop was so a little earlier.
