@@ -45,6 +45,20 @@ mutants! {
     DepthNotChecked = "depth-not-checked", "Jobs make jobs without end.";
     BoundNotChecked = "bound-not-checked", "Any number of jobs may end with one.";
     RetentionForgotten = "retention-forgotten", "Topics in use go on with the retention their namespace had.";
+    StepEndLost = "step-end-lost", "The end of a step's job is not told to its run.";
+    NeedsNotCounted = "needs-not-counted", "A step begins when the first of those it needs is over.";
+    UndoForward = "undo-forward", "What was done first is undone first.";
+    UndoForgotten = "undo-forgotten", "What steps did is not kept to be undone.";
+    BeginsAfterCancel = "begins-after-cancel", "Steps begin in a run that is ending.";
+    SignalLost = "signal-lost", "A signal that comes before anybody waits for it is dropped.";
+    SignalMissed = "signal-missed", "A signal that comes while another is looked at is not looked at itself.";
+    RunPlaceKept = "run-place-kept", "A run that is over keeps the place of its concurrency key.";
+    RunPlaceIgnored = "run-place-ignored", "Places of a concurrency key are given to any number of runs.";
+    RunQueueForgotten = "run-queue-forgotten", "Runs that wait for a place are not looked at after a restart.";
+    WindowIgnored = "window-ignored", "All items of a step begin at once.";
+    RunTimerLost = "run-timer-lost", "Times that runs wait for are not set.";
+    GroupNotStopped = "group-not-stopped", "A group without an open step is not stopped with its run.";
+    StepStoppedTwice = "step-stopped-twice", "A job of a step that ended in this turn is cancelled all the same.";
     LeaseSerialReused = "lease-serial-reused", "A returned lease gives its number to the next one.";
 }
 

@@ -95,6 +95,12 @@ impl World {
                 let wish = RunWish::Signal { run_id: run_id.clone(), signal: signal.clone() };
                 want(at + roll.skewed(1, 20_000), wish, true, false);
             }
+            // Another right behind it: one may be looked at while the other comes.
+            if roll.chance(3_000) {
+                let signal = self::signal(roll, name, no * 100 + n + 50);
+                let wish = RunWish::Signal { run_id: run_id.clone(), signal };
+                want(at + roll.below(30), wish, false, false);
+            }
             want(at, RunWish::Signal { run_id: run_id.clone(), signal }, is_repeatable, is_repeatable);
         }
         if roll.chance(2_000) {
@@ -162,7 +168,7 @@ fn starting(roll: &mut crate::rng::Rng, workflow: Arc<str>, no: u64) -> Starting
             .unwrap_or_else(|_| RunId::make(0, u128::from(no), ShardId(0))),
     };
     let list: Vec<u64> = (0..roll.below(4)).collect();
-    let pad = if roll.chance(2_000) { "x".repeat(PAD) } else { String::new() };
+    let pad = if roll.chance(4_000) { "x".repeat(PAD) } else { String::new() };
     let key = if roll.chance(7_000) { "a" } else { "b" };
     let input = json!({ "n": roll.below(9), "list": list, "key": key, "pad": pad });
     let name = *roll.pick(&SIGNALS);

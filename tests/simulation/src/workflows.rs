@@ -66,8 +66,8 @@ fn text(roll: &mut Rng, name: &str) -> String {
     if pen.roll.chance(2_500) {
         top["timeout"] = span(pen.roll.between(20_000, 300_000)).into();
     }
-    if pen.roll.chance(4_000) {
-        let key = if pen.roll.chance(7_000) { "${input.key}" } else { "one" };
+    if pen.roll.chance(6_000) {
+        let key = if pen.roll.chance(5_000) { "${input.key}" } else { "one" };
         let on_conflict = *pen.roll.pick(&["queue", "reject", "cancel_oldest"]);
         top["concurrency"] =
             json!({ "key": key, "limit": pen.roll.between(1, 2), "on_conflict": on_conflict });
@@ -170,9 +170,9 @@ impl Pen<'_> {
 
     fn wait(&mut self, step: &mut Map<String, Json>, seen: &[Known]) -> Shape {
         let mut wait = json!({ "name": *self.roll.pick(&SIGNALS) });
-        match self.roll.below(5) {
+        match self.roll.below(6) {
             0 => wait["match"] = "${event.n > 2}".into(),
-            1 => wait["match"] = format!("${{event.n >= {}}}", self.number(seen, false)).into(),
+            1 | 2 => wait["match"] = format!("${{event.n >= {}}}", self.number(seen, false)).into(),
             _ => {}
         }
         if self.roll.chance(4_000) {

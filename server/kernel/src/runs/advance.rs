@@ -4,6 +4,7 @@ use super::decide::{Asked, ask};
 use super::start::keep_value;
 use super::{close, jobs, settle, wait};
 use crate::input::Write;
+use crate::mutant::Mutant;
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::limits::PAYLOAD_MAX;
 use coretex_domain::run::{At, Event, Opening, Outcome, Part, StepState, Trouble, Work};
@@ -22,7 +23,8 @@ pub(super) fn advance(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey,
 fn begin(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, at: At, turn: &mut Turn) {
     let Some(open) = view.run(key) else { return };
     let is_pending = open.run.step(at).is_some_and(|step| step.state == StepState::Pending);
-    if !is_pending || !open.run.may_begin(at.scope) {
+    let may_begin = open.run.may_begin(at.scope) || view.is_planted(Mutant::BeginsAfterCancel);
+    if !is_pending || !may_begin {
         return;
     }
     match ask(view, key, Site::Begin(at), turn) {
@@ -111,7 +113,8 @@ pub(super) fn fill(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, at
     let Some(open) = view.run(key) else { return };
     let (Some(planned), Some(step)) = (open.plan.step(&open.run, at), open.run.step(at)) else { return };
     let Some(items) = step.items().filter(|_| open.run.may_begin(at.scope)) else { return };
-    let room = planned.max_parallel().saturating_sub(items.open());
+    let most = if view.is_planted(Mutant::WindowIgnored) { u32::MAX } else { planned.max_parallel() };
+    let room = most.saturating_sub(items.open());
     let count = room.min(items.count.saturating_sub(items.begun));
     let is_stopping = planned.fails_with_item() && !items.failed.is_empty();
     if count == 0 || is_stopping {

@@ -4,6 +4,7 @@ use super::advance::trouble;
 use super::decide::{Asked, ask};
 use super::{advance, jobs, retention, settle};
 use crate::input::Effect;
+use crate::mutant::Mutant;
 use crate::path::cancel;
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::run::{
@@ -44,7 +45,8 @@ pub(super) fn end_early(view: &mut View, key: RunKey, closing: Closing, turn: &m
     if !view.apply_run(key, Event::Closing(closing), turn) {
         return;
     }
-    if let Some(open) = view.runs.open.get_mut(&key) {
+    let goes_on = view.is_planted(Mutant::BeginsAfterCancel);
+    if let Some(open) = view.runs.open.get_mut(&key).filter(|_| !goes_on) {
         open.ready.clear();
         open.asked.clear();
     }
@@ -75,6 +77,11 @@ fn stop_step(view: &mut View, key: RunKey, at: At, why: &str, turn: &mut Turn) {
         work if settle::is_group(work) => {
             // Also a list without an open step is to end: its next ones were being worked out.
             for scope in step.scopes().to_vec() {
+                let is_idle =
+                    view.run(key).and_then(|open| open.run.scope(scope)).is_none_or(|one| one.open == 0);
+                if is_idle && view.is_planted(Mutant::GroupNotStopped) {
+                    continue;
+                }
                 stop_list(view, key, scope, why, turn);
             }
         }
@@ -90,7 +97,8 @@ fn stop_step(view: &mut View, key: RunKey, at: At, why: &str, turn: &mut Turn) {
 /// Jobs that ended earlier in the same turn are about to be told to their run: they stay as they ended.
 fn stop_jobs(view: &mut View, jobs: Vec<JobKey>, reason: &Arc<str>, turn: &mut Turn) {
     for key in jobs {
-        if view.job(key).is_some_and(|job| !job.state.kind().is_terminal()) {
+        let is_planted = view.is_planted(Mutant::StepStoppedTwice);
+        if view.job(key).is_some_and(|job| is_planted || !job.state.kind().is_terminal()) {
             cancel::stop(view, key, reason.clone(), ACTOR.into(), turn);
         }
     }
@@ -171,7 +179,11 @@ pub(super) fn undo_next(view: &mut View, dispatcher: &mut Dispatcher, key: RunKe
     if open.run.undoing.is_some() || !matches!(open.run.phase, Phase::Closing | Phase::Undoing) {
         return;
     }
-    if let Some((at, index)) = open.run.undoable.last().copied() {
+    let next = match view.is_planted(Mutant::UndoForward) {
+        true => open.run.undoable.first(),
+        false => open.run.undoable.last(),
+    };
+    if let Some((at, index)) = next.copied() {
         if let Asked::Here(decided) = ask(view, key, Site::Undo(at, index), turn) {
             undo(view, dispatcher, key, (at, index), decided, turn);
         }
@@ -254,7 +266,9 @@ pub(super) fn finish(view: &mut View, key: RunKey, output: Option<Value>, turn: 
             view.runs.queued.retain(|_, queue| !queue.is_empty());
         } else {
             let holder = crate::dispatcher::Holder { job: key.as_holder(), serial: 0 };
-            turn.effects.push(Effect::FreeSlot(slot, holder));
+            if !view.is_planted(Mutant::RunPlaceKept) {
+                turn.effects.push(Effect::FreeSlot(slot, holder));
+            }
         }
     }
 }

@@ -195,6 +195,7 @@ impl View {
     }
 
     pub(crate) fn set_run_timer(&mut self, key: RunKey) {
+        let is_lost = self.is_planted(crate::mutant::Mutant::RunTimerLost);
         let Some(open) = self.runs.open.get_mut(&key) else { return };
         let due = open.run.next_due().unwrap_or(Time::NEVER);
         if open.timer == due {
@@ -204,7 +205,7 @@ impl View {
             self.runs.timers.remove(&(open.timer, key));
         }
         open.timer = due;
-        if due != Time::NEVER {
+        if due != Time::NEVER && !is_lost {
             self.runs.timers.insert((due, key));
         }
     }

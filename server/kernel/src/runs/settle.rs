@@ -1,6 +1,7 @@
 //! Settle: a job of a run that ended in; its step, and what hangs on it, out. Each outcome is taken once (I-25).
 
 use super::{advance, close};
+use crate::mutant::Mutant;
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::job::{Job, StateKind};
 use coretex_domain::run::{At, Event, Outcome, StepState, Trouble, Work};
@@ -16,13 +17,17 @@ pub(super) fn job_ended(
     turn: &mut Turn,
 ) -> Option<RunKey> {
     let job = view.job(job_key)?.clone();
+    if view.is_planted(Mutant::StepEndLost) {
+        return None;
+    }
+    let forgets = view.is_planted(Mutant::UndoForgotten);
     let of_run = job.of_run()?;
     let key = job.run()?;
     let (at, index) = (of_run.at, of_run.index);
     let open = view.runs.open.get_mut(&key)?;
     let is_undoable = open.plan.step(&open.run, at).is_some_and(|planned| planned.is_undoable());
     let mut outcome = outcome_of(&job);
-    outcome.is_undoable = is_undoable && !of_run.is_undo && outcome.state == StepState::Succeeded;
+    outcome.is_undoable = is_undoable && !forgets && !of_run.is_undo && outcome.state == StepState::Succeeded;
     if of_run.is_undo {
         view.apply_run(key, Event::UndoEnded { at, index, outcome }, turn);
         close::undo_next(view, dispatcher, key, turn);
@@ -122,6 +127,7 @@ fn item_trouble(view: &View, key: RunKey, at: At) -> Trouble {
 /// A step is over; what waits for it may begin, or its list ends with it.
 pub(super) fn end_step(view: &mut View, key: RunKey, at: At, outcome: Outcome, turn: &mut Turn) {
     let (state, error) = (outcome.state, outcome.error.clone());
+    let is_hasty = view.is_planted(Mutant::NeedsNotCounted);
     if !view.apply_run(key, Event::Ended { at, outcome }, turn) {
         return;
     }
@@ -145,7 +151,7 @@ pub(super) fn end_step(view: &mut View, key: RunKey, at: At, outcome: Outcome, t
         for place in dependents {
             let Some(count) = left.get_mut(place as usize) else { continue };
             *count = count.saturating_sub(1);
-            if *count == 0 {
+            if *count == 0 || is_hasty {
                 open.ready.push_back(At { scope: at.scope, place });
             }
         }

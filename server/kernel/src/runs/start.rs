@@ -5,6 +5,7 @@
 use super::{OpenRun, advance, part};
 use crate::dispatcher::{Holder, LimitKey};
 use crate::input::{KeptStep, Reply, StartRun, Write};
+use crate::mutant::Mutant;
 use crate::{Dispatcher, Turn, View};
 use bytes::Bytes;
 use coretex_domain::limits::RUN_INLINE_MAX;
@@ -66,6 +67,9 @@ fn take_place(
     (slot, limit): (&LimitKey, u32),
     key: RunKey,
 ) -> bool {
+    if view.is_planted(Mutant::RunPlaceIgnored) {
+        return true;
+    }
     let holder = Holder { job: key.as_holder(), serial: 0 };
     !view.runs.queued.contains_key(slot) && dispatcher.take_slot(slot, holder, limit, view.who)
 }
@@ -116,7 +120,9 @@ fn ask_for_room(view: &mut View, dispatcher: &Dispatcher, slot: &LimitKey, key: 
 
 /// A run that was loaded while it waits for a place: nobody remembers that it does, and one may be free.
 pub(super) fn queue_again(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, turn: &mut Turn) {
-    let Some(open) = view.run(key).filter(|open| open.run.phase == Phase::Queued) else { return };
+    let is_forgotten = view.is_planted(Mutant::RunQueueForgotten);
+    let is_queued = |open: &&OpenRun| open.run.phase == Phase::Queued && !is_forgotten;
+    let Some(open) = view.run(key).filter(is_queued) else { return };
     let Some((slot, _)) = LimitKey::of_run(&open.run.plea) else { return };
     super::load::admit_queued(view, dispatcher, &slot, turn);
     // It has asked for room before: only if that was lost on the way it asks again.

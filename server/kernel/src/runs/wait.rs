@@ -4,6 +4,7 @@ use super::advance::trouble;
 use super::decide::{Asked, ask};
 use super::{advance, close, settle};
 use crate::input::{Effect, Reply};
+use crate::mutant::Mutant;
 use crate::{Dispatcher, Turn, View};
 use coretex_domain::limits::{RUN_HISTORY_MAX, SIGNALS_KEPT_BYTES_MAX, SIGNALS_KEPT_MAX};
 use coretex_domain::run::{At, Event, Outcome, Phase, Signal, StepState, Trouble, Value, Work};
@@ -92,6 +93,9 @@ pub(crate) fn signal(
         return Reply::Run(Err(refusal));
     }
     let name = signal.name.clone();
+    if view.is_planted(Mutant::SignalLost) && waits_for(open, &name).is_empty() {
+        return Reply::Run(Ok(open.run.clone()));
+    }
     view.apply_run(key, Event::Signalled(signal), turn);
     let waits = view.run(key).map(|open| waits_for(open, &name)).unwrap_or_default();
     for at in waits {
@@ -156,7 +160,8 @@ pub(super) fn heard_elsewhere(
     heard(view, key, at, decided, turn);
     let Some(open) = view.run(key) else { return };
     let waits = open.run.step(at).is_some_and(|step| step.is_open());
-    if waits && (had_one || open.run.signals.iter().any(|(seq, _)| *seq > as_of)) {
+    let is_missed = view.is_planted(Mutant::SignalMissed);
+    if waits && !is_missed && (had_one || open.run.signals.iter().any(|(seq, _)| *seq > as_of)) {
         listen(view, key, at, turn);
     }
 }

@@ -1,6 +1,7 @@
 //! What a run decided is decided once more, from the store alone: it must come to the same (I-27).
 
-use super::{After, Verdict, wrong};
+use super::After;
+use super::known::{Verdict, wrong};
 use crate::hands::{Apart, read};
 use coretex_domain::job::Spec;
 use coretex_domain::run::{At, Part, Run, StepState, Trouble, Value, Work};
