@@ -116,8 +116,7 @@ pub(super) fn fill(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, at
     let most = if view.is_planted(Mutant::WindowIgnored) { u32::MAX } else { planned.max_parallel() };
     let room = most.saturating_sub(items.open());
     let count = room.min(items.count.saturating_sub(items.begun));
-    let is_stopping = planned.fails_with_item() && !items.failed.is_empty();
-    if count == 0 || is_stopping {
+    if count == 0 || is_stopping(open, at) {
         return;
     }
     let first = items.begun;
@@ -135,6 +134,12 @@ pub(super) fn fill(view: &mut View, dispatcher: &mut Dispatcher, key: RunKey, at
     if let Asked::Here(decided) = ask(view, key, Site::Items { at, first, count }, turn) {
         filled(view, dispatcher, key, (at, first), decided, turn);
     }
+}
+
+/// True if an item of a step failed that takes the step with it.
+pub(super) fn is_stopping(open: &super::OpenRun, at: At) -> bool {
+    let fails = open.plan.step(&open.run, at).is_some_and(|planned| planned.fails_with_item());
+    fails && open.run.step(at).and_then(|step| step.items()).is_some_and(|items| !items.failed.is_empty())
 }
 
 /// What the next items are given is known.

@@ -108,9 +108,10 @@ pub(crate) fn evaluated(view: &mut View, dispatcher: &mut Dispatcher, found: Eva
             }
         }
         Site::Items { at, first, .. } => {
-            let is_next =
-                open.run.step(at).and_then(|step| step.items()).is_some_and(|items| items.begun == first);
-            if is_next && open.run.may_begin(at.scope) {
+            // An item may have failed meanwhile, and the step with it.
+            let items = open.run.step(at).filter(|step| step.is_open()).and_then(|step| step.items());
+            let is_next = items.is_some_and(|items| items.begun == first);
+            if is_next && open.run.may_begin(at.scope) && !advance::is_stopping(open, at) {
                 filled(view, dispatcher, key, (at, first), decided, turn);
                 // The window may have got room meanwhile.
                 advance::fill(view, dispatcher, key, at, turn);
