@@ -91,7 +91,13 @@ pub(super) async fn signal(
     }
 }
 
+/// Why a run that its loop does not have takes no changes.
 fn ended(run: &Run) -> Refusal {
+    if !run.is_over() {
+        // Its loop was asked before it was made.
+        let message = format!("run {} has just been made; ask again", run.id());
+        return Refusal::new(Reason::Overloaded, message).retry_after(Span(100));
+    }
     let state = run.state();
     Refusal::new(Reason::RunEnded, format!("run {} has ended as {state}", run.id()))
         .fact("state", state.name())

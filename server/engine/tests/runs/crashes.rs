@@ -1,7 +1,7 @@
 //! Runs over the ends of engines: whatever was committed goes on, and nothing is done twice.
 
-use crate::kit::{apply, end, engine_on, ns, output, serve, start};
-use coretex_domain::run::RunState;
+use crate::kit::{apply, caller, end, engine_on, ns, output, serve, start};
+use coretex_domain::run::{RunState, Signal};
 use coretex_engine::Engine;
 use coretex_ports::memory::MemoryStore;
 use coretex_store_embedded::{FileStore, Settings};
@@ -69,4 +69,31 @@ async fn a_run_goes_on_over_restarts_on_disk() {
         engine_on(Arc::new(store)).await
     })
     .await;
+}
+
+const TURNS: &str = "
+name: turns
+concurrency: { key: one }
+steps:
+  - { id: wait, wait_event: go }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_wait_for_a_place_get_it_after_a_restart() {
+    let store = MemoryStore::default();
+    let engine = engine_on(Arc::new(store.reopen())).await;
+    apply(&engine, TURNS).await;
+    let first = start(&engine, "turns", "{}").await;
+    let second = start(&engine, "turns", "{}").await;
+    assert_eq!(engine.get_run(&ns(), &second, false).await.unwrap().run.state(), RunState::Pending);
+    engine.stop().await;
+    let engine = engine_on(Arc::new(store.reopen())).await;
+    for id in [&first, &second] {
+        let go = Signal { id: "".into(), name: "go".into(), data: "1".into(), actor: "".into() };
+        engine.signal_run(&caller(), id, go).await.unwrap();
+    }
+    for id in [&first, &second] {
+        assert_eq!(end(&engine, id).await.run.state(), RunState::Succeeded);
+    }
+    engine.stop().await;
 }

@@ -252,3 +252,56 @@ output: \"${steps.c.output}\"
     worker.abort();
     engine.stop().await;
 }
+
+const CARE: &str = "
+name: care
+steps:
+  - { id: try, topic: t, input: { fail: true }, retry: { max_attempts: 1 } }
+on_failure:
+  - { id: ask, wait_event: go }
+  - { id: tell, needs: [ask], topic: t, input: \"${steps.ask.output}\" }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_after_a_failure_hears_signals_and_can_be_stopped() {
+    let engine = engine().await;
+    apply(&engine, CARE).await;
+    let worker = serve(&engine, &["t"], echo);
+    let (told, stopped) = (start(&engine, "care", "{}").await, start(&engine, "care", "{}").await);
+    for id in [&told, &stopped] {
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while engine.get_run(&ns(), id, false).await.unwrap().run.open_steps().count() == 0
+            || engine.get_run(&ns(), id, false).await.unwrap().run.ending.is_none()
+        {
+            assert!(std::time::Instant::now() < until, "it does not come to its care");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    engine.signal_run(&caller(), &told, signal("", "go", &json!({ "n": 1 }))).await.unwrap();
+    engine.cancel_run(&caller(), &stopped, "enough".into()).await.unwrap();
+    let (told, stopped) = (end(&engine, &told).await, end(&engine, &stopped).await);
+    assert_eq!((told.run.state(), stopped.run.state()), (RunState::Failed, RunState::Failed));
+    assert_eq!(state_of(&told, "tell"), StepState::Succeeded);
+    assert_eq!(state_of(&stopped, "ask"), StepState::Cancelled);
+    worker.abort();
+    engine.stop().await;
+}
+
+const NAMED: &str = "
+name: named
+steps:
+  - { id: pay, topic: t, input: { n: 1 }, idempotency_key: \"order-${input.order}\" }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_step_comes_to_its_job() {
+    let engine = engine().await;
+    apply(&engine, NAMED).await;
+    let worker = serve(&engine, &["t"], echo);
+    let id = start(&engine, "named", "{\"order\":7}").await;
+    end(&engine, &id).await;
+    let job = engine.get(&ns(), &id.job("pay")).await.unwrap();
+    assert_eq!(job.of_run().and_then(|of_run| of_run.token_key.as_deref()), Some("order-7"));
+    worker.abort();
+    engine.stop().await;
+}
