@@ -109,7 +109,7 @@ async fn a_large_refund_waits_for_a_person() {
     let large = begin(&client, "refund", json!({ "order": "o-2", "amount": 500 })).await;
     let mut asked = Vec::new();
     for _ in 0..1_000 {
-        asked = client.list_approvals(ListRequest::new()).await.unwrap().items;
+        asked = client.list_approvals(ListRequest::all()).await.unwrap().items;
         if !asked.is_empty() {
             break;
         }
@@ -177,7 +177,7 @@ async fn a_nightly_schedule_starts_a_run() {
     cli(vec!["trigger".into(), "nightly-digest".into()]).await;
     let mut runs = Vec::new();
     for _ in 0..1_000 {
-        runs = client.list_runs(ListRequest::new()).await.unwrap().items;
+        runs = client.list_runs(ListRequest::all()).await.unwrap().items;
         if !runs.is_empty() {
             break;
         }

@@ -1,7 +1,7 @@
 //! A server that is killed in the middle of runs, again and again: they end right, and each effect has one token.
 
 use crate::{EVIDENCE, apply, begin, count, example, output, root, start};
-use coretex_sdk::{Client, Ctx, HandlerError, ListRequest, RunState, Worker};
+use coretex_sdk::{Client, ConfigScope, Ctx, HandlerError, ListRequest, RunState, SetConfig, Worker};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -55,6 +55,8 @@ async fn a_code_review_survives_kills_at_many_points() {
         .replace("      approvers: [lead]\n", "")
         .replace("delay: 5m", "delay: 300ms");
     apply(&client, &text).await;
+    let model = SetConfig::replace(ConfigScope::workflow("code-review"), json!({ "model": "small" }));
+    client.set_config(model).await.unwrap();
     let tokens = Tokens::default();
     let worker = reviewers(&client, &tokens);
     let id = begin(&client, "code-review", json!({ "file": "README.md" })).await;
@@ -71,7 +73,7 @@ async fn a_code_review_survives_kills_at_many_points() {
         if run.state.is_terminal() {
             break run;
         }
-        let asked = client.list_approvals(ListRequest::new().filter("state = PENDING")).await;
+        let asked = client.list_approvals(ListRequest::filter("state = PENDING")).await;
         for approval in asked.map(|page| page.items).unwrap_or_default() {
             // It may be killed meanwhile; then it is asked again.
             let _ = client.approve(approval.approval_id, "good").await;
