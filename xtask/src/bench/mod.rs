@@ -6,6 +6,7 @@
 mod parts;
 mod policy;
 mod process;
+mod runs;
 
 use anyhow::Result;
 use process::Floor;
@@ -15,7 +16,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if floor.is_none() {
         crate::say("SKIP the empty path: no ../shared/bench/floor and no FLOOR_DIR; figures without ratios");
     }
-    let all = ["path", "latency", "unary", "drain", "memory", "sessions", "recovery", "curve", "policy"];
+    let all =
+        ["path", "latency", "unary", "drain", "memory", "sessions", "recovery", "curve", "policy", "runs"];
     let wanted: Vec<&str> = match args.is_empty() {
         true => all.to_vec(),
         false => args.iter().map(String::as_str).collect(),
@@ -34,6 +36,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             "recovery" => parts::recovery(&mut table)?,
             "curve" => parts::curve(&mut table)?,
             "policy" => policy::run(runs, &mut table)?,
+            "runs" => runs::run(&mut table)?,
             other => anyhow::bail!("unknown part {other}; known: {}", all.join(" ")),
         }
     }
